@@ -1,0 +1,3 @@
+"""ppghost: GhostNet for PaddlePaddle."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""PaddleClas YAML and `-o` overrides become one checked, frozen configuration."""

@@ -1,0 +1,83 @@
+"""The vocabulary in which a configuration schema is written: plain frozen dataclasses plus these marks.
+
+A schema is a frozen dataclass whose field names are the YAML keys, whose annotations are the accepted types
+and whose defaults are the defaults. `Annotated` carries what a type cannot say: a range, a set of choices, a
+table of components. `ppghost.config.bind` reads the annotations; nothing else needs to know them.
+
+Ground: no paddle, nothing of ours but the rock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Optional, Union
+
+
+@dataclass(frozen=True)
+class Range:
+    """A closed interval of numbers; `above` excludes the lower end."""
+
+    minimum: Optional[float] = None
+    maximum: Optional[float] = None
+    above: bool = False
+
+    def accepts(self, value: float) -> bool:
+        """Say whether `value` lies in the interval (NaN never does)."""
+        low = self.minimum is None or (value > self.minimum if self.above else value >= self.minimum)
+        return bool(low and (self.maximum is None or value <= self.maximum) and value == value)
+
+    def __str__(self) -> str:
+        parts = []
+        if self.minimum is not None:
+            parts.append(f"{'greater than' if self.above else 'at least'} {self.minimum:g}")
+        if self.maximum is not None:
+            parts.append(f"at most {self.maximum:g}")
+        return " and ".join(parts)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A closed set of values."""
+
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """A number that may be written as a quotient or product of numbers, "1.0/255.0"; parsed, never executed."""
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """A component written as a mapping with one key, `{CELoss: {epsilon: 0.1}}`.
+
+    `table` maps a name to the dataclass that binds the parameters; `refused` maps a known name that is out
+    of scope to the sentence that says where it is served.
+    """
+
+    kind: str
+    table: Mapping[str, type]
+    refused: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Named:
+    """A component written with its name beside its parameters, `{name: Momentum, momentum: 0.9}`.
+
+    `default` is the name that stands where `name` is absent; None makes the name obligatory.
+    """
+
+    kind: str
+    table: Mapping[str, type]
+    refused: Mapping[str, str]
+    default: Optional[str] = None
+
+
+PositiveInt = Annotated[int, Range(1)]
+NonNegativeInt = Annotated[int, Range(0)]
+PositiveFloat = Annotated[float, Range(0, above=True)]
+NonNegativeFloat = Annotated[float, Range(0)]
+Fraction = Annotated[float, Range(0, 1)]
+Number = Annotated[float, Arithmetic()]
+Size = Union[PositiveInt, tuple[PositiveInt, PositiveInt]]
