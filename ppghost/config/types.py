@@ -45,7 +45,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """A number that may be written as a quotient or product of numbers, "1.0/255.0"; parsed, never executed."""
+    """A number that may be written as numbers joined by * and /, "1.0/255.0"; parsed, never executed."""
 
 
 @dataclass(frozen=True)
