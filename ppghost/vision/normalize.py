@@ -1,0 +1,106 @@
+"""Normalisation and channel order: `uint8 [H, W, 3]` -> `float32`. Ground: NumPy and OpenCV; never paddle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Optional, Union
+
+import cv2
+import numpy as np
+
+from ppghost.vision.checks import check_choice, read_number
+from ppghost.vision.op import OPS, Image, Rng
+from ppghost.vision.resample import as_array
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Triple = tuple[float, float, float]
+
+
+@OPS.add("NormalizeImage")
+@dataclass(frozen=True)
+class NormalizeImage:
+    """Compute `(image * scale - mean) / std` in float32, per channel.
+
+    A uint8 picture has 256 values a channel, so the formula is evaluated on those and looked up: the result
+    is equal to the last bit and several times as fast. The result for [H, W, 3] is a view of planes that lie
+    one after the other, so that the transpose to [3, H, W] that follows costs nothing.
+
+    Attributes:
+        scale: a number or a quotient such as "1.0/255.0" (read, never executed); None means 1/255.
+        mean: per channel, in units of the scaled picture; None means ImageNet's.
+        std: per channel; None means ImageNet's.
+        order: "chw" for [3, H, W]; anything else, usually "" or "hwc", for [H, W, 3].
+        output_fp16: give float16 instead of float32.
+        channel_num: 3, or 4 to append a channel of zeros.
+    """
+
+    scale: Optional[Union[float, str]] = None
+    mean: Optional[Triple] = None
+    std: Optional[Triple] = None
+    order: str = "chw"
+    output_fp16: bool = False
+    channel_num: int = 3
+
+    def __post_init__(self) -> None:
+        check_choice("NormalizeImage.channel_num", self.channel_num, (3, 4))
+        for name, triple in (("mean", self.mean), ("std", self.std)):
+            if triple is not None and len(triple) != 3:
+                raise ValueError(
+                    f"NormalizeImage.{name} has {len(triple)} numbers; accepted: 3, one per channel."
+                )
+        if self.std is not None and not all(self.std):
+            raise ValueError(f"NormalizeImage.std is {list(self.std)}; a zero would divide by zero.")
+        if self.scale is not None:
+            read_number("NormalizeImage.scale", self.scale)
+
+    def __call__(self, image: Image, rng: Rng) -> np.ndarray:
+        """Return float32 (float16 if asked) of the shape of `image`; nothing is drawn from `rng`."""
+        array = as_array(image)
+        axis = 0 if self.order == "chw" else 2
+        if array.ndim != 3 or array.shape[axis] != 3:
+            raise ValueError(
+                f"NormalizeImage.order is {self.order!r} but the picture is {list(array.shape)}: "
+                "write order: '' before ToCHWImage, order: chw after it."
+            )
+        planes = self._planes(array if axis == 0 else array.transpose(2, 0, 1))
+        return planes if axis == 0 else planes.transpose(1, 2, 0)
+
+    def _planes(self, planes: np.ndarray) -> np.ndarray:
+        scale = 1.0 / 255.0 if self.scale is None else read_number("NormalizeImage.scale", self.scale)
+        mean, std = self.mean or IMAGENET_MEAN, self.std or IMAGENET_STD
+        _, height, width = planes.shape
+        out = np.zeros((self.channel_num, height, width), np.float32)
+        if planes.dtype == np.uint8:
+            for channel, table in enumerate(_lookup_tables(scale, mean, std)):
+                cv2.LUT(np.ascontiguousarray(planes[channel]), table, dst=out[channel])
+        else:
+            out[:3] = _normalize(planes, scale, mean, std)
+        return out.astype(np.float16) if self.output_fp16 else out
+
+
+def _normalize(planes: np.ndarray, scale: float, mean: Triple, std: Triple) -> np.ndarray:
+    """Return PaddleClas' formula on [3, ...], each step rounded to float32 as there."""
+    shape = (3,) + (1,) * (planes.ndim - 1)
+    mean32 = np.array(mean).reshape(shape).astype(np.float32)
+    std32 = np.array(std).reshape(shape).astype(np.float32)
+    return (planes.astype(np.float32) * np.float32(scale) - mean32) / std32
+
+
+@lru_cache(maxsize=32)
+def _lookup_tables(scale: float, mean: Triple, std: Triple) -> np.ndarray:
+    """Return float32 [3, 256]: the normalised value of each level of each channel."""
+    levels = np.broadcast_to(np.arange(256, dtype=np.uint8), (3, 256))
+    return _normalize(levels, scale, mean, std)
+
+
+@OPS.add("ToCHWImage")
+@dataclass(frozen=True)
+class ToCHWImage:
+    """Turn [H, W, C] into [C, H, W]; a view, nothing is copied."""
+
+    def __call__(self, image: Image, rng: Rng) -> np.ndarray:
+        """Return the transposed picture; nothing is drawn from `rng`."""
+        return as_array(image).transpose(2, 0, 1)

@@ -1,0 +1,84 @@
+"""The pipeline: an ordered tuple of ops, read from a PaddleClas `transform_ops` list and written back as one.
+
+Train, eval, infer and every Python deployment use this one object. Ground: never paddle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy as np
+
+from ppghost.vision.op import Op, Picture, Rng, Undrawable, build_op, describe
+from ppghost.vision.resample import as_array
+
+# The ops after which a picture is [3, H, W] already.
+_CHW_OPS = ("ToCHWImage", "ToTensor")
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """What happens to one picture, from the bytes of its file to the numbers that the network reads.
+
+    Attributes:
+        ops: frozen ops, applied in order.
+    """
+
+    ops: tuple[Op, ...]
+
+    @classmethod
+    def from_list(cls, transform_ops: Sequence[Mapping[str, Optional[Mapping[str, Any]]]]) -> Pipeline:
+        """Return the pipeline of a list `[{name: parameters}, ...]`, the form in which YAML holds it.
+
+        Raises:
+            ValueError: an entry is not a mapping with one key, or an op or parameter cannot be honoured; the
+                message starts with the position in the list.
+        """
+        ops = []
+        for position, entry in enumerate(transform_ops):
+            if not isinstance(entry, Mapping) or len(entry) != 1:
+                raise ValueError(
+                    f"transform_ops[{position}] is {entry!r}; accepted: one op, {{Name: {{key: value}}}}."
+                )
+            [(name, params)] = entry.items()
+            try:
+                ops.append(build_op(name, params))
+            except ValueError as error:
+                raise ValueError(f"transform_ops[{position}]: {error}") from error
+        return cls(tuple(ops))
+
+    def to_list(self) -> list[dict[str, Optional[dict[str, Any]]]]:
+        """Return the list that builds this pipeline: plain YAML values, defaults left out."""
+        return [describe(op) for op in self.ops]
+
+    def __call__(self, picture: Picture, rng: Optional[Rng] = None) -> np.ndarray:
+        """Return the picture after all ops.
+
+        Args:
+            picture: the bytes of a picture file, or `uint8 [H, W, 3] RGB`, or a Pillow image.
+            rng: where random ops draw from; None refuses to draw.
+
+        Raises:
+            ValueError: an op draws and `rng` is None.
+            DataError: the picture cannot be decoded or is too small for a crop.
+        """
+        image: Any = picture
+        for op in self.ops:
+            image = op(image, Undrawable(type(op).__name__) if rng is None else rng)
+        return as_array(image)
+
+    def to_chw(self, picture: Picture, rng: Optional[Rng] = None) -> np.ndarray:
+        """Return `float32 [3, H, W]`, contiguous: what one row of a batch holds.
+
+        The transpose is added unless the list does it (`ToCHWImage`, `ToTensor`, `channel_first`).
+        Args and raises as in `__call__`.
+        """
+        image = self(picture, rng)
+        if not self._gives_chw():
+            image = image.transpose(2, 0, 1)
+        return np.ascontiguousarray(image, dtype=np.float32)
+
+    def _gives_chw(self) -> bool:
+        return any(type(op).__name__ in _CHW_OPS or getattr(op, "channel_first", False) for op in self.ops)

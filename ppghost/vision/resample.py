@@ -1,0 +1,90 @@
+"""Resizing with OpenCV or Pillow under the names that PaddleClas gives their filters.
+
+Brick of the geometry ops. Ground: NumPy, OpenCV, Pillow; never paddle.
+"""
+
+from __future__ import annotations
+
+from typing import Optional, Union
+
+import cv2
+import numpy as np
+from PIL import Image as PilImage
+
+from ppghost.vision.checks import check_choice
+from ppghost.vision.op import Image, Rng
+
+CV2_FILTERS = {
+    "nearest": cv2.INTER_NEAREST,
+    "bilinear": cv2.INTER_LINEAR,
+    "area": cv2.INTER_AREA,
+    "bicubic": cv2.INTER_CUBIC,
+    "lanczos": cv2.INTER_LANCZOS4,
+}
+PIL_FILTERS = {
+    "nearest": PilImage.Resampling.NEAREST,
+    "bilinear": PilImage.Resampling.BILINEAR,
+    "bicubic": PilImage.Resampling.BICUBIC,
+    "box": PilImage.Resampling.BOX,
+    "lanczos": PilImage.Resampling.LANCZOS,
+    "hamming": PilImage.Resampling.HAMMING,
+}
+# The two filters among which interpolation "random" draws, in the order of PaddleClas.
+RANDOM_FILTERS = ("bilinear", "bicubic")
+
+
+def check_filter(where: str, backend: str, interpolation: Optional[Union[int, str]]) -> None:
+    """Raise ValueError unless `backend` exists and knows the filter (a number is its own code)."""
+    check_choice(f"{where}.backend", backend.lower(), ("cv2", "pil"))
+    if isinstance(interpolation, str):
+        known = CV2_FILTERS if backend.lower() == "cv2" else PIL_FILTERS
+        check_choice(f"{where}.interpolation", interpolation.lower(), (*known, "random"))
+
+
+def resize(
+    image: Image,
+    size: tuple[int, int],
+    rng: Rng,
+    *,
+    interpolation: Optional[Union[int, str]] = None,
+    backend: str = "cv2",
+    return_numpy: bool = True,
+) -> Image:
+    """Return `image` resized to `size` = (width, height); "random" draws one number from `rng.py`.
+
+    OpenCV samples the picture at points; Pillow averages over the area that shrinks into a pixel. The two
+    differ visibly when a picture gets smaller, which is why the backend is part of a recipe.
+    """
+    name = interpolation.lower() if isinstance(interpolation, str) else interpolation
+    if name == "random":
+        name = rng.py.choice(RANDOM_FILTERS)
+    if backend.lower() == "cv2":
+        code = CV2_FILTERS[name] if isinstance(name, str) else name
+        return cv2.resize(as_array(image), size, interpolation=cv2.INTER_LINEAR if code is None else code)
+    method = PIL_FILTERS[name] if isinstance(name, str) else name
+    resized = as_pil(image).resize(size, PIL_FILTERS["bilinear"] if method is None else method)
+    return np.asarray(resized) if return_numpy else resized
+
+
+def as_array(image: Image) -> np.ndarray:
+    """Return the picture as an array; a Pillow image is copied, an array is returned as it is."""
+    return image if isinstance(image, np.ndarray) else np.asarray(image)
+
+
+def as_pil(image: Image) -> PilImage.Image:
+    """Return the picture as a Pillow image; a uint8 array [H, W, 3] or [H, W] is copied."""
+    return PilImage.fromarray(np.ascontiguousarray(image)) if isinstance(image, np.ndarray) else image
+
+
+def extent(image: Image) -> tuple[int, int]:
+    """Return (height, width) in pixels of an array [H, W, ...] or a Pillow image."""
+    if isinstance(image, np.ndarray):
+        return image.shape[0], image.shape[1]
+    return image.height, image.width
+
+
+def crop(image: Image, top: int, left: int, height: int, width: int) -> Image:
+    """Return a window of the picture that lies inside it; of an array, a view."""
+    if isinstance(image, np.ndarray):
+        return image[top : top + height, left : left + width]
+    return image.crop((left, top, left + width, top + height))
