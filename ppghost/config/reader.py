@@ -22,14 +22,14 @@ from typing import Any, Optional, Union
 
 import yaml
 
-from ppghost.errors import ConfigError, suggest
+from ppghost.errors import ConfigError
 
 MAX_NODES = 100_000
 MAX_DEPTH = 64
 _WORDS = {"true": True, "TRUE": True, "false": False, "FALSE": False, "null": None, "NULL": None, "~": None}
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-_QUOTIENT = re.compile(rf"\s*{_NUMBER}(?:\s*[*/]\s*{_NUMBER})*\s*")
-_STEP = re.compile(rf"([*/]?)\s*({_NUMBER})\s*")
+NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_QUOTIENT = re.compile(rf"\s*{NUMBER}(?:\s*[*/]\s*{NUMBER})*\s*")
+_STEP = re.compile(rf"([*/]?)\s*({NUMBER})\s*")
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 _STRING_TAG = "tag:yaml.org,2002:str"
 _COLLECTION_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
@@ -165,7 +165,7 @@ class _Composer:
     def _place(self, node: yaml.Node) -> Place:
         return Place(self._source, node.start_mark.line + 1, node.start_mark.column + 1)
 
-    def _scalar(self, node: yaml.ScalarNode, place: Place, literal: bool) -> Node:
+    def _scalar(self, node: yaml.Node, place: Place, literal: bool) -> Node:
         if node.tag == _STRING_TAG:
             return node_of_text(node.value, place) if literal else ScalarNode(node.value, place, node.value)
         try:
@@ -376,8 +376,3 @@ def parse_profiler_options(text: str) -> dict[str, str]:
             )
         options[key] = value
     return options
-
-
-def unknown_key(key: str, accepted: Iterable[str]) -> str:
-    """Return the sentence that refuses a key and names the near ones."""
-    return f"unknown key '{key}'. {suggest(key, accepted)}"

@@ -74,6 +74,24 @@ class Named:
     default: Optional[str] = None
 
 
+@dataclass(frozen=True)
+class Refused:
+    """A key that is known and out of scope.
+
+    A schema lists such keys in its class variable `refused_keys: ClassVar[Mapping[str, Refused]]`. Written
+    with one of the `harmless` values the key asks for what happens anyway and is accepted; else `sentence`
+    says where it is served.
+    """
+
+    sentence: str
+    harmless: tuple[Any, ...] = (None, False)
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Marks the one `Mapping` field of a schema that takes every key that no other field names."""
+
+
 PositiveInt = Annotated[int, Range(1)]
 NonNegativeInt = Annotated[int, Range(0)]
 PositiveFloat = Annotated[float, Range(0, above=True)]
