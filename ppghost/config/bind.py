@@ -13,7 +13,7 @@ import functools
 import math
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Optional, Union, get_args, get_origin
 
@@ -29,7 +29,7 @@ from ppghost.config.reader import (
     parse_arithmetic,
     to_plain,
 )
-from ppghost.config.types import Arithmetic, Choice, Keyed, Named, Range, Refused, Rest
+from ppghost.config.types import Alone, Arithmetic, Choice, Keyed, Named, Range, Refused, Rest
 from ppghost.errors import ConfigError, suggest
 
 _SCALARS = {bool: "true or false", int: "an integer", float: "a number", str: "a text", type(None): "null"}
@@ -63,14 +63,28 @@ def bind(node: Node, annotation: Any, path: str = "") -> Any:
     Raises:
         ConfigError: with one line for each problem of the tree: place, path, what was given and is accepted.
     """
+    value, problems = try_bind(node, annotation, path)
+    check_none(problems)
+    return value
+
+
+def try_bind(node: Node, annotation: Any, path: str = "") -> tuple[Any, list[Problem]]:
+    """Return the value and no problems, or None and all problems; see `bind`."""
     binder = _Binder()
     try:
-        value = binder.bind(node, annotation, path)
+        return binder.bind(node, annotation, path), []
     except _UnboundError:
-        value = None
-    if binder.problems:
-        raise ConfigError("\n".join(str(problem) for problem in binder.problems))
-    return value
+        return None, binder.problems
+
+
+def check_none(problems: Sequence[Problem]) -> None:
+    """Check that there are no problems.
+
+    Raises:
+        ConfigError: there are; the message has a line for each.
+    """
+    if problems:
+        raise ConfigError("\n".join(str(problem) for problem in problems))
 
 
 def bind_plain(value: Any, annotation: Any, *, source: str, path: str = "") -> Any:
@@ -97,6 +111,8 @@ def describe_type(annotation: Any) -> str:
 def _describe_marked(base: Any, *marks: Any) -> str:
     words = describe_type(base)
     for mark in marks:
+        if isinstance(mark, Alone):
+            return f"{describe_type(mark.annotation)}, or {words}"
         if isinstance(mark, Keyed):
             return f"one {mark.kind}, as {{Name: {{...}}}}"
         if isinstance(mark, Named):
@@ -147,10 +163,10 @@ class _Binder:
     def _marked(self, node: Node, annotation: Any, path: str) -> Any:
         base, *marks = get_args(annotation)
         for mark in marks:
-            if isinstance(mark, Keyed):
-                return self._keyed(node, mark, path)
-            if isinstance(mark, Named):
-                return self._named(node, mark, path)
+            if isinstance(mark, (Keyed, Named)):
+                return self._named_or_keyed(node, base, mark, path)
+            if isinstance(mark, Alone) and not isinstance(node, SequenceNode) and not _is_null(node):
+                return (self.bind(node, mark.annotation, path),)
         if any(isinstance(mark, Arithmetic) for mark in marks):
             node = self._calculated(node, annotation, path)
         value = self._bind_base(node, base, annotation, path)
@@ -187,7 +203,7 @@ class _Binder:
 
     def _union(self, node: Node, annotation: Any, path: str) -> Any:
         members = get_args(annotation)
-        if isinstance(node, ScalarNode) and node.value is None and type(None) in members:
+        if _is_null(node) and type(None) in members:
             return None
         fitting = sorted(
             (member for member in members if _fits(member, node)),
@@ -207,6 +223,8 @@ class _Binder:
 
     def _tuple(self, node: Node, annotation: Any, path: str) -> tuple[Any, ...]:
         kinds = get_args(annotation)
+        if _is_null(node) and kinds[-1] is Ellipsis:
+            return ()  # a key with nothing behind it: a list with no elements
         if not isinstance(node, SequenceNode):
             raise self._mismatch(node, annotation, path)
         if kinds[-1] is Ellipsis:
@@ -291,6 +309,11 @@ class _Binder:
         except ValueError as error:
             raise self._fail(place, path, str(error)) from None
 
+    def _named_or_keyed(self, node: Node, base: Any, mark: Union[Keyed, Named], path: str) -> Any:
+        if _is_null(node) and type(None) in get_args(base):
+            return None
+        return self._keyed(node, mark, path) if isinstance(mark, Keyed) else self._named(node, mark, path)
+
     def _keyed(self, node: Node, mark: Keyed, path: str) -> Any:
         entries = node.entries if isinstance(node, MappingNode) else {}
         if len(entries) != 1:
@@ -300,7 +323,7 @@ class _Binder:
         ((name, parameters),) = entries.items()
         place = node.place_of(name) if isinstance(node, MappingNode) else node.place
         schema = self._component(name, mark, place, path)
-        if isinstance(parameters, ScalarNode) and parameters.value is None:
+        if _is_null(parameters):
             parameters = MappingNode({}, place)
         return self._schema(parameters, schema, _join(path, name))
 
@@ -360,6 +383,10 @@ def _number(value: Any, kind: type) -> Any:
         return _UNFIT
 
 
+def _is_null(node: Node) -> bool:
+    return isinstance(node, ScalarNode) and node.value is None
+
+
 def _is_union(annotation: Any) -> bool:
     return get_origin(annotation) is Union or type(annotation).__name__ == "UnionType"
 
@@ -398,7 +425,7 @@ def _is_exact(annotation: Any, node: Node) -> bool:
 
 
 def _as_mapping(node: Node) -> Optional[MappingNode]:
-    if isinstance(node, ScalarNode) and node.value is None:
+    if _is_null(node):
         return MappingNode({}, node.place)
     return node if isinstance(node, MappingNode) else None
 

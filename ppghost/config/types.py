@@ -48,7 +48,8 @@ class Arithmetic:
     """A number that may be written as numbers joined by * and /, "1.0/255.0"; parsed, never executed."""
 
 
-@dataclass(frozen=True)
+# A mark that holds a table compares and hashes by identity: a table has no hash, and `Optional` asks for one.
+@dataclass(frozen=True, eq=False)
 class Keyed:
     """A component written as a mapping with one key, `{CELoss: {epsilon: 0.1}}`.
 
@@ -61,7 +62,7 @@ class Keyed:
     refused: Mapping[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Named:
     """A component written with its name beside its parameters, `{name: Momentum, momentum: 0.9}`.
 
@@ -72,6 +73,16 @@ class Named:
     table: Mapping[str, type]
     refused: Mapping[str, str]
     default: Optional[str] = None
+
+
+@dataclass(frozen=True, eq=False)
+class Alone:
+    """A tuple that may be written as its one element: `Annotated[tuple[str, ...], Alone(str)]` takes "a".
+
+    `annotation` is the form of the element when it stands alone; in a list it has the form of the tuple.
+    """
+
+    annotation: Any
 
 
 @dataclass(frozen=True)
