@@ -25,6 +25,7 @@ from ppghost.config.types import (
     PositiveFloat,
     PositiveInt,
     Range,
+    Refused,
 )
 
 # A learning rate, a decay or a small constant. YAML 1.1 reads "1e-4" as text: it is parsed like arithmetic.
@@ -33,8 +34,14 @@ Rate = Annotated[float, Arithmetic(), Range(0)]
 _PADDLECLAS = "train it with PaddleClas itself after `ppghost.register()`"
 
 
-def _table(*specs: type) -> dict[str, type]:
-    return {spec.__name__: spec for spec in specs}
+class _Table(dict[str, Any]):
+    """A table that has a hash, because Optional[...] hashes its argument and the marks in it hold tables."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+def _table(*specs: type) -> _Table:
+    return _Table({spec.__name__: spec for spec in specs})
 
 
 def _refuse(names: str, why: str) -> dict[str, str]:
@@ -78,33 +85,35 @@ class SoftTargetCrossEntropy:
 
 LOSSES: Mapping[str, type] = _table(CELoss, SoftTargetCrossEntropy)
 
-REFUSED_LOSSES: Mapping[str, str] = {
-    "MixCELoss": "MixCELoss is gone from PaddleClas too; CELoss takes soft labels",
-    "GoogLeNetLoss": "GoogLeNetLoss reads the three outputs of GoogLeNet; GhostNet has one, use CELoss",
-    **_refuse(
-        "DistillationCELoss DistillationGTCELoss DistillationDMLLoss DistillationDistanceLoss "
-        "DistillationRKDLoss DistillationKLDivLoss DistillationDKDLoss DistillationWSLLoss "
-        "DistillationSKDLoss DistillationMultiLabelLoss DistillationDISTLoss DistillationPairLoss "
-        "DMLLoss DistanceLoss AFDLoss",
-        "distillation losses come with `Arch: DistillationModel`, which this version does not carry; "
-        f"{_PADDLECLAS}",
-    ),
-    **_refuse(
-        "CenterLoss ContrastiveLoss ContrastiveLoss_XBM EmlLoss MSMLoss NpairsLoss TriHardLoss TripletLoss "
-        "TripletLossV2 TripletAngularMarginLoss TripletAngularMarginLoss_XBM SupConLoss PairwiseCosface",
-        f"it compares feature vectors (retrieval, re-identification, faces), not classes; {_PADDLECLAS}",
-    ),
-    **_refuse("DSHSDLoss LCDSHLoss DCHLoss", f"it learns hash codes for retrieval; {_PADDLECLAS}"),
-    **_refuse(
-        "MultiLabelLoss MultiLabelAsymmetricLoss",
-        f"several labels per picture are out of scope here; {_PADDLECLAS}",
-    ),
-    **_refuse("SoftSupConLoss CCSSLCELoss", f"FixMatch training is out of scope here; {_PADDLECLAS}"),
-    **_refuse(
-        "CELossForMetaBIN TripletLossForMetaBIN InterDomainShuffleLoss IntraDomainScatterLoss",
-        f"MetaBIN training is out of scope here; {_PADDLECLAS}",
-    ),
-}
+REFUSED_LOSSES: Mapping[str, str] = _Table(
+    {
+        "MixCELoss": "MixCELoss is gone from PaddleClas too; CELoss takes soft labels",
+        "GoogLeNetLoss": "GoogLeNetLoss reads the three outputs of GoogLeNet; GhostNet has one, use CELoss",
+        **_refuse(
+            "DistillationCELoss DistillationGTCELoss DistillationDMLLoss DistillationDistanceLoss "
+            "DistillationRKDLoss DistillationKLDivLoss DistillationDKDLoss DistillationWSLLoss "
+            "DistillationSKDLoss DistillationMultiLabelLoss DistillationDISTLoss DistillationPairLoss "
+            "DMLLoss DistanceLoss AFDLoss",
+            "distillation losses come with `Arch: DistillationModel`, which this version does not carry; "
+            f"{_PADDLECLAS}",
+        ),
+        **_refuse(
+            "CenterLoss ContrastiveLoss ContrastiveLoss_XBM EmlLoss MSMLoss NpairsLoss TriHardLoss TripletLoss "
+            "TripletLossV2 TripletAngularMarginLoss TripletAngularMarginLoss_XBM SupConLoss PairwiseCosface",
+            f"it compares feature vectors (retrieval, re-identification, faces), not classes; {_PADDLECLAS}",
+        ),
+        **_refuse("DSHSDLoss LCDSHLoss DCHLoss", f"it learns hash codes for retrieval; {_PADDLECLAS}"),
+        **_refuse(
+            "MultiLabelLoss MultiLabelAsymmetricLoss",
+            f"several labels per picture are out of scope here; {_PADDLECLAS}",
+        ),
+        **_refuse("SoftSupConLoss CCSSLCELoss", f"FixMatch training is out of scope here; {_PADDLECLAS}"),
+        **_refuse(
+            "CELossForMetaBIN TripletLossForMetaBIN InterDomainShuffleLoss IntraDomainScatterLoss",
+            f"MetaBIN training is out of scope here; {_PADDLECLAS}",
+        ),
+    }
+)
 
 # -------------------------------------------------------------------------------------- learning rates
 
@@ -120,6 +129,7 @@ class Schedule:
 
     Attributes:
         last_epoch: how far the schedule has already gone when it starts; -1 is the beginning.
+        by_epoch: move once per epoch, not once per step.
         auto_scale: multiply the whole curve by (total batch of this run / base_total_batch), the linear rule
             of Goyal et al., arXiv:1706.02677. PaddleClas has no such key.
         base_total_batch: pictures per update that the written rates are for; None is 2048, the 4 cards x 512
@@ -128,10 +138,20 @@ class Schedule:
     """
 
     last_epoch: Annotated[int, Range(-1)] = -1
+    by_epoch: bool = False
     auto_scale: bool = False
     base_total_batch: Optional[PositiveInt] = None
 
     rates: ClassVar[tuple[str, ...]] = ("learning_rate",)
+    refused_keys: ClassVar[Mapping[str, Refused]] = {
+        "epochs": Refused("the length of the run is Global.epochs; remove this key, it never had an effect"),
+        "step_each_epoch": Refused(
+            "the data give the steps of an epoch; remove this key, it never had an effect"
+        ),
+        "verbose": Refused("the log lines show the learning rate; remove this key"),
+        "scale_fn": Refused("a function cannot be written in YAML; use mode"),
+        "scale_mode": Refused("it has no effect without scale_fn; remove it", harmless=("cycle",)),
+    }
 
     def scaled(self: _S, total_batch: int) -> _S:
         """Return the schedule for `total_batch` pictures per update; itself unless `auto_scale` is on.
@@ -160,19 +180,33 @@ class Warmup(Schedule):
 
     Attributes:
         warmup_epoch: epochs in which the rate climbs in a straight line from `warmup_start_lr`.
-        warmup_start_lr: first rate of the climb.
-        by_epoch: move once per epoch, not once per step.
+        warmup_start_lr: first rate of the climb; it must lie below the rate that is climbed to.
     """
 
     warmup_epoch: NonNegativeFloat = 0
     warmup_start_lr: Rate = 0.0
-    by_epoch: bool = False
 
     rates: ClassVar[tuple[str, ...]] = ("learning_rate", "warmup_start_lr")
+
+    def __post_init__(self) -> None:
+        if self.warmup_epoch and self.warmup_start_lr >= self.start:
+            raise ValueError(
+                f"the warm-up climbs from warmup_start_lr, {self.warmup_start_lr:g}, to the first rate of "
+                f"the schedule, {self.start:g}; it must start below"
+            )
+
+    @property
+    def start(self) -> float:
+        """The rate that the warm-up climbs to."""
+        return float(getattr(self, self.rates[0]))
 
 
 # A dataclass collects fields from its bases in reverse: obligatory keys live in a base of their own, named
 # last, so that they come before the optional ones on Python 3.9, which has no keyword-only fields.
+
+
+# Factor of a drop of the rate: between 0 and 1, both excluded (see `_check_drop`).
+Drop = Annotated[float, Arithmetic(), Range(0, 1, above=True)]
 
 
 @dataclass(frozen=True)
@@ -239,24 +273,19 @@ class Cyclic(Warmup, _Triangle):
         mode: same height ("triangular"), halved each cycle ("triangular2"), or shrinking by `exp_gamma` each
             step ("exp_range").
         exp_gamma: base of "exp_range".
-        verbose: refused when True; every log line shows the rate.
     """
 
     step_size_down: Optional[PositiveInt] = None
     mode: Annotated[str, Choice(("triangular", "triangular2", "exp_range"))] = "triangular"
     exp_gamma: PositiveFloat = 1.0
-    verbose: bool = False
 
     rates: ClassVar[tuple[str, ...]] = ("base_learning_rate", "max_learning_rate", "warmup_start_lr")
-
-    def __post_init__(self) -> None:
-        _check_quiet(self.verbose)
 
 
 @dataclass(frozen=True)
 class _Stairs(_LearningRate):
     step_size: PositiveFloat
-    gamma: PositiveFloat
+    gamma: Drop
 
 
 @dataclass(frozen=True)
@@ -269,6 +298,8 @@ class Step(Warmup, _Stairs):
     """
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_drop("gamma", self.gamma)
         if self.by_epoch and self.step_size != int(self.step_size):
             raise ValueError(
                 f"step_size is {self.step_size:g}; with by_epoch it must be a whole number of epochs"
@@ -295,8 +326,16 @@ class Piecewise(Warmup):
     rates: ClassVar[tuple[str, ...]] = ("learning_rate", "values", "warmup_start_lr")
 
     def __post_init__(self) -> None:
-        if self.learning_rate:
-            return
+        if not self.learning_rate:
+            self._check_values()
+        super().__post_init__()
+
+    @property
+    def start(self) -> float:
+        """The rate that the warm-up climbs to."""
+        return self.learning_rate or (self.values or (0.0,))[0]
+
+    def _check_values(self) -> None:
         if self.decay_epochs is None or self.values is None:
             raise ValueError(
                 "Piecewise takes decay_epochs and values, or learning_rate for a tenth every 30 epochs"
@@ -323,9 +362,11 @@ class MultiStepDecay(Warmup, _Milestones):
         gamma: factor of a drop.
     """
 
-    gamma: PositiveFloat = 0.1
+    gamma: Drop = 0.1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_drop("gamma", self.gamma)
         _check_increasing("milestones", self.milestones)
 
 
@@ -346,7 +387,7 @@ class ReduceOnPlateau(Warmup, _LearningRate):
     """
 
     mode: Annotated[str, Choice(("min", "max"))] = "min"
-    factor: Fraction = 0.1
+    factor: Drop = 0.1
     patience: NonNegativeInt = 10
     threshold: NonNegativeFloat = 1e-4
     threshold_mode: Annotated[str, Choice(("rel", "abs"))] = "rel"
@@ -357,6 +398,8 @@ class ReduceOnPlateau(Warmup, _LearningRate):
     rates: ClassVar[tuple[str, ...]] = ("learning_rate", "min_lr", "epsilon")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_drop("factor", self.factor)
         if self.mode != "max" or not self.by_epoch or self.warmup_epoch:
             raise ValueError(
                 "ReduceOnPlateau watches the validation accuracy after each evaluation: "
@@ -376,11 +419,9 @@ class CosineFixmatch(Schedule, _FixmatchWarmup):
     Attributes:
         num_warmup_steps: steps of the climb.
         num_cycles: half turns of the cosine; 7/16 ends at about a fifth of the rate.
-        by_epoch: move once per epoch, not once per step.
     """
 
     num_cycles: Annotated[float, Arithmetic(), Range(0)] = 7 / 16
-    by_epoch: bool = False
 
 
 @dataclass(frozen=True)
@@ -398,8 +439,7 @@ class OneCycleLR(Warmup, _OneCycleTop):
         end_learning_rate: last rate.
         phase_pct: share of the steps that climb.
         anneal_strategy: shape of both ways.
-        three_phase: go back to the first rate before going to the last.
-        verbose: refused when True; every log line shows the rate.
+        three_phase: go back to the first rate before going to the last; `phase_pct` is then below 0.5.
     """
 
     divide_factor: PositiveFloat = 25.0
@@ -407,17 +447,18 @@ class OneCycleLR(Warmup, _OneCycleTop):
     phase_pct: Fraction = 0.3
     anneal_strategy: Annotated[str, Choice(("cos", "linear"))] = "cos"
     three_phase: bool = False
-    verbose: bool = False
 
     rates: ClassVar[tuple[str, ...]] = ("max_learning_rate", "end_learning_rate", "warmup_start_lr")
 
     def __post_init__(self) -> None:
-        _check_quiet(self.verbose)
+        super().__post_init__()
+        if self.three_phase and self.phase_pct >= 0.5:
+            raise ValueError(f"phase_pct is {self.phase_pct:g}; with three_phase it must be below 0.5")
 
 
-def _check_quiet(verbose: bool) -> None:
-    if verbose:
-        raise ValueError("verbose prints on every step; remove it, the log lines show the learning rate")
+def _check_drop(key: str, factor: float) -> None:
+    if not 0 < factor < 1:
+        raise ValueError(f"{key} is {factor:g}; a drop takes a factor between 0 and 1")
 
 
 def _check_increasing(key: str, epochs: tuple[int, ...]) -> None:
@@ -439,7 +480,7 @@ SCHEDULES: Mapping[str, type[Schedule]] = _table(
     OneCycleLR,
 )
 
-REFUSED_SCHEDULES: Mapping[str, str] = {}
+REFUSED_SCHEDULES: Mapping[str, str] = _Table({})
 
 # ------------------------------------------------------------------------------------------ optimizers
 
@@ -469,8 +510,7 @@ class L2:
 REGULARIZERS: Mapping[str, type] = _table(L1, L2)
 
 AnySchedule = Annotated[Any, Named("learning rate", SCHEDULES, REFUSED_SCHEDULES, default="Constant")]
-# Optional stands inside: Optional[...] hashes its argument, and a mark that holds a table has no hash.
-AnyRegularizer = Annotated[Optional[Any], Named("regularizer", REGULARIZERS, {})]
+AnyRegularizer = Annotated[Any, Named("regularizer", REGULARIZERS, _table())]
 
 
 @dataclass(frozen=True)
@@ -494,8 +534,12 @@ class Optimizer(_ObligatoryRate):
     scope: str = "all"
     clip_norm: Optional[PositiveFloat] = None
     weight_decay: Optional[Rate] = None
-    regularizer: AnyRegularizer = None
+    regularizer: Optional[AnyRegularizer] = None
 
+    refused_keys: ClassVar[Mapping[str, Refused]] = {
+        "clip_grad": Refused("PaddleClas ignores it; write clip_norm, which clips"),
+        "parameter_list": Refused("scope says what is trained"),
+    }
     # The linear rule is known to hold for SGD with or without momentum.
     scales_linearly: ClassVar[bool] = False
 
@@ -583,13 +627,16 @@ class RMSProp(_Selective):
         momentum: share of the last update that is kept.
         rho: decay of the squared gradient.
         epsilon: added to the denominator.
-        multi_precision: refused when True; Paddle's RMSProp takes it from the weights.
     """
 
     momentum: Fraction = 0.0
     rho: Fraction = 0.95
     epsilon: Rate = 1e-6
-    multi_precision: bool = False
+
+    refused_keys: ClassVar[Mapping[str, Refused]] = {
+        **Optimizer.refused_keys,
+        "multi_precision": Refused("Paddle's RMSProp has no float32 copies of float16 weights"),
+    }
 
 
 @dataclass(frozen=True)
@@ -616,9 +663,11 @@ class AdamW(_Selective):
 
 OPTIMIZERS: Mapping[str, type[Optimizer]] = _table(SGD, Momentum, Adam, RMSProp, AdamW)
 
-REFUSED_OPTIMIZERS: Mapping[str, str] = {
-    "AdamWDL": "AdamWDL lowers the learning rate by transformer layer; GhostNet has none, use AdamW",
-}
+REFUSED_OPTIMIZERS: Mapping[str, str] = _Table(
+    {
+        "AdamWDL": "AdamWDL lowers the learning rate by transformer layer; GhostNet has none, use AdamW",
+    }
+)
 
 # --------------------------------------------------------------------------------------------- metrics
 
@@ -640,16 +689,18 @@ class TopkAcc:
 
 METRICS: Mapping[str, type] = _table(TopkAcc)
 
-REFUSED_METRICS: Mapping[str, str] = {
-    "DistillationTopkAcc": "it comes with `Arch: DistillationModel`, which this version does not carry; "
-    f"{_PADDLECLAS}",
-    "GoogLeNetTopkAcc": "it reads the three outputs of GoogLeNet; GhostNet has one, use TopkAcc",
-    **_refuse("mAP mINP Recallk Precisionk TprAtFpr", f"retrieval is out of scope here; {_PADDLECLAS}"),
-    **_refuse(
-        "HammingDistance AccuracyScore ATTRMetric MultilabelMeanAccuracy MultiLabelMAP",
-        f"several labels per picture are out of scope here; {_PADDLECLAS}",
-    ),
-}
+REFUSED_METRICS: Mapping[str, str] = _Table(
+    {
+        "DistillationTopkAcc": "it comes with `Arch: DistillationModel`, which this version does not carry; "
+        f"{_PADDLECLAS}",
+        "GoogLeNetTopkAcc": "it reads the three outputs of GoogLeNet; GhostNet has one, use TopkAcc",
+        **_refuse("mAP mINP Recallk Precisionk TprAtFpr", f"retrieval is out of scope here; {_PADDLECLAS}"),
+        **_refuse(
+            "HammingDistance AccuracyScore ATTRMetric MultilabelMeanAccuracy MultiLabelMAP",
+            f"several labels per picture are out of scope here; {_PADDLECLAS}",
+        ),
+    }
+)
 
 # ------------------------------------------------------------------------------------------ AMP and EMA
 
