@@ -1,0 +1,190 @@
+"""Checkpoints in PaddleClas' layout, written so that a kill at any moment leaves one that loads.
+
+A checkpoint is a set of files with one prefix: `.pdparams` (weights), `.pdopt` (a list of optimizer states),
+`.pdstates` (metric, epoch and, under "ppghost", what an exact resume needs) and, with EMA, `.pdema`. A set is
+committed by one rename: the new files are written and synced in `.PREFIX.writing`, that folder is renamed to
+`.PREFIX.ready`, then its files move into place. A kill before the rename leaves the old set, a kill after it
+leaves a ready folder that the next reader moves into place first.
+
+House: imports paddle and the rock.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+import paddle
+
+from ppghost.errors import OutputError, WeightsError
+
+STATE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands: everything beside weights and optimizers that an exact resume needs.
+
+    Attributes:
+        epoch: epochs that are complete.
+        step: training steps done in the epoch after those; 0 at an epoch's end.
+        global_step: training steps done in all.
+        best_metric: best evaluation metric so far, -1 before the first evaluation.
+        best_epoch: the epoch it came from, 0 before the first.
+        best_metric_ema: the same for the averaged weights.
+        metric: the metric of the last evaluation; PaddleClas' `.pdstates` has it.
+        arch: name of the architecture.
+        class_num: number of classes.
+        world_size: number of processes of the run.
+        scaler: state of the loss scaler of mixed precision.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    global_step: int = 0
+    best_metric: float = -1.0
+    best_epoch: int = 0
+    best_metric_ema: float = -1.0
+    metric: float = 0.0
+    arch: str = ""
+    class_num: int = 0
+    world_size: int = 1
+    scaler: Optional[dict[str, Any]] = None
+
+    def to_states(self) -> dict[str, Any]:
+        """Return the content of `.pdstates`: PaddleClas' two keys and ours."""
+        return {
+            "metric": self.metric,
+            "epoch": self.epoch,
+            "ppghost": {"version": STATE_VERSION, **asdict(self)},
+        }
+
+    @classmethod
+    def from_states(cls, states: Mapping[str, Any], prefix: str) -> Position:
+        """Read `.pdstates` of ours or of PaddleClas, which knows only metric and epoch.
+
+        Raises:
+            WeightsError: the content is neither, or of a newer ppghost.
+        """
+        ours = dict(states.get("ppghost", {}))
+        if ours.pop("version", STATE_VERSION) != STATE_VERSION:
+            raise WeightsError(
+                f"{prefix}.pdstates was written by a newer ppghost: update ppghost to resume from it."
+            )
+        if ours:
+            return cls(**ours)
+        if not {"metric", "epoch"} <= set(states):
+            raise WeightsError(
+                f"{prefix}.pdstates holds {sorted(states)}: 'metric' and 'epoch' are needed to resume."
+            )
+        epoch, metric = int(states["epoch"]), float(states["metric"])
+        return cls(epoch=epoch, best_metric=metric, best_epoch=epoch, metric=metric)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What is read back: plain states, not yet in any network."""
+
+    params: dict[str, Any]
+    optimizers: list[dict[str, Any]]
+    position: Position
+    ema: Optional[dict[str, Any]]
+
+
+def write_checkpoint(folder: Path, name: str, files: Mapping[str, Any]) -> Path:
+    """Write one checkpoint as a whole and return its prefix, `folder/name`.
+
+    Args:
+        folder: output folder, created where missing.
+        name: `latest`, `best_model` or `epoch_N`.
+        files: path relative to `folder` -> object for `paddle.save`, such as `latest.pdparams`.
+
+    Raises:
+        OutputError: the folder cannot be written or the disk is full; what was there before still loads.
+    """
+    writing, ready = _journal(folder, name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        recover(folder, name)
+        shutil.rmtree(writing, ignore_errors=True)
+        for relative, content in files.items():
+            target = writing / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            paddle.save(content, str(target))
+            _sync(target)
+        writing.rename(ready)
+        recover(folder, name)
+    except OSError as error:
+        shutil.rmtree(writing, ignore_errors=True)
+        raise OutputError(
+            f"Cannot save the checkpoint {folder / name}: {error.strerror or error}. The one saved before is "
+            "untouched. Free space or choose another folder with -o Global.output_dir=..."
+        ) from error
+    return folder / name
+
+
+def recover(folder: Path, name: str) -> None:
+    """Finish a commit that a kill interrupted: move the files of a ready folder into place."""
+    _, ready = _journal(folder, name)
+    if not ready.is_dir():
+        return
+    for source in sorted(path for path in ready.rglob("*") if path.is_file()):
+        target = folder / source.relative_to(ready)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)
+    shutil.rmtree(ready)
+
+
+def read_checkpoint(prefix: str, *, ema: bool) -> Checkpoint:
+    """Read the checkpoint with the given prefix (`output/latest`, without suffix).
+
+    Args:
+        prefix: path without suffix, as `Global.checkpoints` takes it.
+        ema: whether the run keeps averaged weights. Then `.pdparams` holds those and `.pdema` the raw ones,
+            as in PaddleClas.
+
+    Raises:
+        WeightsError: a file is missing, or is no file of this kind.
+    """
+    path = Path(prefix)
+    recover(path.parent, path.name)
+    suffixes = [".pdparams", ".pdopt", ".pdstates", *([".pdema"] if ema else [])]
+    missing = [suffix for suffix in suffixes if not path.with_name(path.name + suffix).is_file()]
+    if missing:
+        raise WeightsError(_missing_sentence(path, missing))
+    params, optimizers, states, *averaged = (_read(path.with_name(path.name + suffix)) for suffix in suffixes)
+    raw, average = (averaged[0], params) if averaged else (params, None)
+    if not isinstance(optimizers, list):
+        optimizers = [optimizers]
+    return Checkpoint(raw, optimizers, Position.from_states(states, prefix), average)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _missing_sentence(path: Path, missing: list[str]) -> str:
+    there = sorted({file.name[: -len(".pdopt")] for file in path.parent.glob("*.pdopt")})
+    known = f" {path.parent} has: {', '.join(there)}." if there else ""
+    return (
+        f"No checkpoint {path}: {', '.join(path.name + suffix for suffix in missing)} is not there.{known} "
+        "Give the path without suffix, such as -o Global.checkpoints=output/latest; to load weights alone, "
+        "use -o Global.pretrained_model=..."
+    )
+
+
+def _read(path: Path) -> Any:
+    try:
+        return paddle.load(str(path))
+    except (OSError, ValueError, EOFError, pickle.UnpicklingError, RuntimeError, KeyError) as error:
+        raise WeightsError(f"{path} cannot be read: {error}. It is truncated or no Paddle file.") from error
+
+
+def _journal(folder: Path, name: str) -> tuple[Path, Path]:
+    return folder / f".{name}.writing", folder / f".{name}.ready"
