@@ -29,7 +29,7 @@ from ppghost.config.reader import (
     parse_arithmetic,
     to_plain,
 )
-from ppghost.config.types import Alone, Arithmetic, Choice, Keyed, Named, Range, Refused, Rest
+from ppghost.config.types import Alone, Arithmetic, Choice, Keyed, Means, Named, Range, Refused, Rest
 from ppghost.errors import ConfigError, suggest
 
 _SCALARS = {bool: "true or false", int: "an integer", float: "a number", str: "a text", type(None): "null"}
@@ -165,6 +165,8 @@ class _Binder:
         for mark in marks:
             if isinstance(mark, (Keyed, Named)):
                 return self._named_or_keyed(node, base, mark, path)
+            if isinstance(mark, Means) and isinstance(node, ScalarNode) and _is_among(node.value, mark.words):
+                return mark.value
             if isinstance(mark, Alone) and not isinstance(node, SequenceNode) and not _is_null(node):
                 return (self.bind(node, mark.annotation, path),)
         if any(isinstance(mark, Arithmetic) for mark in marks):
@@ -299,7 +301,7 @@ class _Binder:
                 others[key] = item
             else:
                 names = (name for name in fields if name != rest)
-                message = f"unknown key '{key}'. {suggest(key, names)}"
+                message = f"unknown key '{key}'. {suggest(key, names, most=12)}"
                 self._fail(table.place_of(key), _join(path, key), message)
         return known, others
 

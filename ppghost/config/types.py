@@ -86,6 +86,14 @@ class Alone:
 
 
 @dataclass(frozen=True)
+class Means:
+    """Other words for one value: `Annotated[int, Means((False, None), 0)]` reads False and null as 0."""
+
+    words: tuple[Any, ...]
+    value: Any
+
+
+@dataclass(frozen=True)
 class Refused:
     """A key that is known and out of scope.
 

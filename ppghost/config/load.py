@@ -1,0 +1,214 @@
+"""From a path and overrides to one checked, frozen `Config`; and the arguments that all programs share.
+
+Ground: no paddle, no argparse; programs hand their parser in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Optional, Protocol, Union
+
+import ppghost
+from ppghost.config.bind import Problem, bind, check_none, try_bind
+from ppghost.config.reader import (
+    MappingNode,
+    Node,
+    Place,
+    ScalarNode,
+    apply_overrides,
+    node_of_text,
+    parse_profiler_options,
+    read_file,
+)
+from ppghost.config.sections import REFUSED_ARCHS, Config, ProfilerOptions, Sections
+from ppghost.errors import ConfigError, suggest
+
+_LOG = logging.getLogger(__name__)
+_YES_NO = {
+    "yes": True,
+    "true": True,
+    "t": True,
+    "1": True,
+    "no": False,
+    "false": False,
+    "f": False,
+    "0": False,
+}
+
+
+def load_config(
+    path: Union[str, Path],
+    overrides: Iterable[str] = (),
+    *,
+    arch_names: Optional[Iterable[str]] = None,
+    profiler_options: Optional[str] = None,
+) -> Config:
+    """Read a configuration file, apply overrides and check everything.
+
+    Args:
+        path: a YAML file, or the bare name of a shipped configuration, `GhostNet_x1_0`.
+        overrides: `a.b.0.c=value`, applied in order.
+        arch_names: the known architectures; None does not check `Arch.name`.
+        profiler_options: "key1=value1;key2=[10,20]", instead of `profiler_options` in the file.
+
+    Raises:
+        ConfigError: the file cannot be read, or something in it cannot be honoured; one line for each problem
+            with file, line, path, what was given and what is accepted.
+    """
+    found = find_config(path)
+    tree = _without_deprecated(apply_overrides(read_file(found), overrides))
+    if profiler_options is not None:
+        place = Place("in --profiler_options")
+        text = ScalarNode(profiler_options, place, profiler_options)
+        tree = _with_entry(tree, "profiler_options", text)
+    bindable, problems = _named_arch(_parsed_profiler(tree), arch_names)
+    sections, others = try_bind(bindable, Sections)
+    check_none(problems + others)
+    values = {spec.name: getattr(sections, spec.name) for spec in dataclasses.fields(Sections)}
+    return Config(**values, source=str(found), tree=tree)
+
+
+def find_config(path: Union[str, Path]) -> Path:
+    """Return the file that `path` names: itself, or the shipped configuration of that bare name.
+
+    Raises:
+        ConfigError: neither exists; the message lists the near names.
+    """
+    given = Path(path)
+    if given.exists() or given.suffix or len(given.parts) != 1:
+        return given
+    shipped = shipped_configs()
+    if given.name not in shipped:
+        raise ConfigError(
+            f"There is no file '{path}' and no shipped configuration of that name. "
+            f"{suggest(given.name, shipped)} Or give the path of a YAML file."
+        )
+    return shipped[given.name]
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Return the configurations that come with the package: bare name -> file."""
+    package = Path(ppghost.__file__).parent
+    for folder in (package / "configs", package.parent / "configs"):
+        if folder.is_dir():
+            return {file.stem: file for file in sorted(folder.rglob("*.yaml"))}
+    return {}
+
+
+def _with_entry(tree: MappingNode, key: str, node: Node) -> MappingNode:
+    keys = {**tree.keys, key: node.place}
+    return dataclasses.replace(tree, entries={**tree.entries, key: node}, keys=keys)
+
+
+def _without_deprecated(tree: MappingNode) -> MappingNode:
+    """Move `Global.class_num` to `Arch.class_num`, unless that is given; warn, as PaddleClas does."""
+    general, arch = tree.entries.get("Global"), tree.entries.get("Arch")
+    if not isinstance(general, MappingNode) or "class_num" not in general.entries:
+        return tree
+    rest = dict(general.entries)
+    class_num = rest.pop("class_num")
+    place = general.place_of("class_num")
+    tree = _with_entry(tree, "Global", dataclasses.replace(general, entries=rest))
+    if not isinstance(arch, MappingNode) or "class_num" in arch.entries:
+        _LOG.warning("%s: Global.class_num is deprecated and ignored: Arch.class_num holds.", place)
+        return tree
+    _LOG.warning("%s: Global.class_num is deprecated: write it as Arch.class_num, where it is used.", place)
+    moved = dataclasses.replace(
+        arch,
+        entries={**arch.entries, "class_num": class_num},
+        keys={**arch.keys, "class_num": place},
+    )
+    return _with_entry(tree, "Arch", moved)
+
+
+def _parsed_profiler(tree: MappingNode) -> MappingNode:
+    """Replace the text of `profiler_options` by the mapping that it stands for."""
+    node = tree.entries.get("profiler_options")
+    if not isinstance(node, ScalarNode) or node.text is None:
+        return tree
+    options = parse_profiler_options(node.text)
+    entries = {key: _option_node(value, node.place) for key, value in options.items()}
+    return _with_entry(tree, "profiler_options", MappingNode(entries, node.place))
+
+
+def _option_node(text: str, place: Place) -> Node:
+    if text.lower() in _YES_NO:
+        return ScalarNode(_YES_NO[text.lower()], place, text)
+    return node_of_text(text, place)
+
+
+def read_profiler_options(text: str) -> ProfilerOptions:
+    """Parse and check "key1=value1;key2=[10,20]".
+
+    Raises:
+        ConfigError: the text is not understood, a key is unknown or a value not accepted.
+    """
+    place = Place("in --profiler_options")
+    tree = _parsed_profiler(
+        _with_entry(MappingNode({}, place), "profiler_options", ScalarNode(text, place, text))
+    )
+    options: ProfilerOptions = bind(tree.entries["profiler_options"], ProfilerOptions, "profiler_options")
+    return options
+
+
+def _named_arch(tree: MappingNode, arch_names: Optional[Iterable[str]]) -> tuple[MappingNode, list[Problem]]:
+    """Check `Arch.name`; a refused one leaves `Arch` out of what is bound, since its keys are others."""
+    arch = tree.entries.get("Arch")
+    name = arch.entries.get("name") if isinstance(arch, MappingNode) else None
+    if not isinstance(arch, MappingNode) or not isinstance(name, ScalarNode) or name.text is None:
+        return tree, []
+    if name.text in REFUSED_ARCHS:
+        problem = Problem(
+            name.place, "Arch.name", f"'{name.text}' is not served here: {REFUSED_ARCHS[name.text]}."
+        )
+        only_name = dataclasses.replace(arch, entries={"name": name})
+        return _with_entry(tree, "Arch", only_name), [problem]
+    known = None if arch_names is None else set(arch_names)
+    if known is None or name.text in known:
+        return tree, []
+    message = f"unknown architecture '{name.text}'. {suggest(name.text, known)}"
+    return tree, [Problem(name.place, "Arch.name", message)]
+
+
+class ArgumentTaker(Protocol):
+    """What is needed of an `argparse.ArgumentParser`."""
+
+    def add_argument(self, *names: str, **settings: Any) -> Any:
+        """Declare one argument."""
+        ...
+
+
+def add_config_arguments(parser: ArgumentTaker) -> None:
+    """Declare PaddleClas' arguments `-c`, `-o` and `-p` on a program's parser."""
+    parser.add_argument(
+        "-c", "--config", required=True, help="YAML file, or the name of a shipped one: GhostNet_x1_0"
+    )
+    parser.add_argument(
+        "-o",
+        "--override",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="replace or add a value: Global.epochs=10; may be repeated",
+    )
+    parser.add_argument(
+        "-p",
+        "--profiler_options",
+        default=None,
+        help='record a part of the training: "batch_range=[10,20];profile_path=model.profile"',
+    )
+
+
+def load_from_arguments(
+    config: str,
+    override: Sequence[str],
+    profiler_options: Optional[str] = None,
+    *,
+    arch_names: Optional[Iterable[str]] = None,
+) -> Config:
+    """Load what `add_config_arguments` declared; the names are those of the parsed arguments."""
+    return load_config(config, override, arch_names=arch_names, profiler_options=profiler_options)

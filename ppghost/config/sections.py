@@ -1,0 +1,378 @@
+"""The sections of a configuration: what each key of a PaddleClas YAML means here, its type and its default.
+
+`ppghost.config.recipe` holds the sections of the training recipe and `ppghost.config.loading` those of the
+data; this file holds the others and puts them together. Keys that only serve what is out of scope stand in
+`refused_keys` with the sentence that says where they are served.
+
+Ground: no paddle; of ours only the rock, the schema vocabulary and the tables of `ppghost.vision`.
+Source: PaddleClas `ppcls/engine/engine.py`, `ppcls/arch/__init__.py`, `ppcls/utils/{logger,profiler}.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Optional, Union
+
+from ppghost.config.loading import Split, TransformOps
+from ppghost.config.reader import MappingNode, Node, Place, SequenceNode, to_plain
+from ppghost.config.recipe import AMP, EMA, AnyKeyedOptimizer, AnyLoss, AnyMetric, AnyOptimizer
+from ppghost.config.types import (
+    Alone,
+    Choice,
+    Fraction,
+    Means,
+    Named,
+    NonNegativeInt,
+    PositiveInt,
+    Range,
+    Refused,
+)
+from ppghost.errors import ConfigError
+from ppghost.vision import POSTPROCESS
+
+_ELSEWHERE = "train that with PaddleClas itself after `ppghost.register()`, and remove the key here."
+
+
+def _refused(what: str, *harmless: Any) -> Refused:
+    return Refused(f"{what} is out of scope here; {_ELSEWHERE}", (None, False, *harmless))
+
+
+@dataclass(frozen=True)
+class Global:
+    """What concerns the run as a whole.
+
+    Attributes:
+        epochs: how many epochs the whole training has.
+        checkpoints: path prefix of a checkpoint to resume from, `output/latest`: all that was saved.
+        pretrained_model: path prefix or address of weights to begin with; nothing else is restored.
+        output_dir: folder for checkpoints and logs.
+        device: where Paddle computes.
+        save_interval: epochs from one `epoch_N` checkpoint to the next.
+        eval_during_train: evaluate between epochs, and keep the best.
+        eval_interval: epochs from one evaluation to the next.
+        start_eval_epoch: no evaluation before this epoch.
+        print_batch_step: steps from one log line to the next.
+        use_visualdl: write scalars for VisualDL to `output_dir`.
+        image_shape: [3, height, width] of the network input, for export and `to_static`.
+        save_inference_dir: folder for the exported model.
+        eval_mode: how a model is evaluated; a classifier is the only kind here.
+        seed: seed of weights, data order and augmentation; False and null mean 0, as in PaddleClas.
+        log_ranks: processes that write log lines.
+        update_freq: steps whose gradients are summed up for one update.
+        iter_per_epoch: steps in an epoch; None is one pass over the data.
+        to_static: train the network as a static graph.
+        print_mem_info: add the memory of the device to log lines.
+        export_for_fd: write `inference.yml` beside the exported model; we always do.
+    """
+
+    epochs: PositiveInt
+    checkpoints: Optional[str] = None
+    pretrained_model: Optional[str] = None
+    output_dir: str = "./output/"
+    device: Annotated[str, Choice(("cpu", "gpu", "xpu", "npu", "mlu", "ascend", "intel_gpu", "mps"))] = "gpu"
+    save_interval: PositiveInt = 1
+    eval_during_train: bool = True
+    eval_interval: PositiveInt = 1
+    start_eval_epoch: NonNegativeInt = 0
+    print_batch_step: PositiveInt = 10
+    use_visualdl: bool = False
+    image_shape: tuple[Annotated[int, Choice((3,))], PositiveInt, PositiveInt] = (3, 224, 224)
+    save_inference_dir: str = "./inference"
+    eval_mode: Annotated[str, Choice(("classification",))] = "classification"
+    seed: Annotated[int, Range(0, 2**32 - 1), Means((False, None), 0)] = 0
+    log_ranks: Annotated[tuple[NonNegativeInt, ...], Alone(NonNegativeInt)] = (0,)
+    update_freq: PositiveInt = 1
+    iter_per_epoch: Optional[PositiveInt] = None
+    to_static: bool = False
+    print_mem_info: bool = False
+    export_for_fd: bool = False
+
+    refused_keys: ClassVar[Mapping[str, Refused]] = {
+        "train_mode": _refused("training with a procedure of its own (fixmatch, progressive, metabin)"),
+        "use_dali": Refused("DALI decodes on the GPU in PaddleClas' own loader; leave it False."),
+        "use_multilabel": _refused("several labels per picture"),
+        "feature_normalize": _refused("retrieval", True),
+        "feature_binarize": _refused("retrieval"),
+        "re_ranking": _refused("retrieval"),
+        "sim_block_size": _refused("retrieval"),
+        "retrieval_feature_from": _refused("retrieval"),
+        "warmup_iter": _refused("metabin training"),
+        "uniform_output_enabled": Refused(
+            "PaddleX's output layout is not written here; leave it False, or train with PaddleClas itself "
+            "after `ppghost.register()`."
+        ),
+        "pdx_model_name": Refused("it names the model for PaddleX, which is not served here; remove it."),
+        "hpi_config_path": Refused(
+            "it serves PaddleX's inference plugin, which is not served here; remove it."
+        ),
+        "distributed": Refused(
+            "the launcher decides it: python -m paddle.distributed.launch; remove the key."
+        ),
+        "auto_cast": Refused(
+            "write AMP.use_amp=True with AMP.level=O1 for 'amp', or O2 for 'fp16'.", (None, False, "null")
+        ),
+    }
+
+    def __post_init__(self) -> None:
+        for key in ("checkpoints", "pretrained_model"):
+            if getattr(self, key) == "":
+                raise ValueError(f"{key} is an empty text; write null for none, or a path without its suffix")
+        if not self.log_ranks:
+            raise ValueError("log_ranks is empty; name at least one process, the first is 0")
+
+
+@dataclass(frozen=True)
+class Arch:
+    """The network.
+
+    Attributes:
+        name: name of a card, as `ppghost.list_models()` gives them.
+        class_num: number of classes.
+        pretrained: True downloads the published weights; a text is the path or address of weights.
+        use_ssld: with `pretrained: True`, take the weights trained by SSLD distillation.
+        use_sync_bn: BatchNorm statistics over all processes (many devices).
+        dropout: share of the features dropped before the classifier; None is the card's. Not in PaddleClas.
+        freeze: patterns (`conv1*`, `blocks.[0-4].*`) of parameters that are not trained. Not in PaddleClas.
+    """
+
+    name: str
+    class_num: PositiveInt = 1000
+    pretrained: Annotated[Union[bool, str], Means((None,), False)] = False
+    use_ssld: bool = False
+    use_sync_bn: bool = False
+    dropout: Optional[Fraction] = None
+    freeze: Annotated[tuple[str, ...], Alone(str)] = ()
+
+    refused_keys: ClassVar[Mapping[str, Refused]] = {
+        "use_ml_decoder": _refused("a decoder for several labels per picture"),
+        "MLDecoder": _refused("a decoder for several labels per picture"),
+        "is_rec": _refused("retrieval"),
+        "infer_output_key": _refused("a network with several outputs"),
+        "infer_add_softmax": Refused(
+            "exported classifiers end in softmax here; remove the key.", (None, True)
+        ),
+        "infer_model_name": _refused("a network made of several"),
+    }
+
+    def __post_init__(self) -> None:
+        if self.pretrained == "":
+            raise ValueError("pretrained is an empty text; write True, False, or the path of weights")
+        if self.use_ssld and not self.pretrained:
+            raise ValueError("use_ssld chooses among published weights; set pretrained: True with it")
+
+
+_DISTILLATION = (
+    "it trains a student with a teacher, which this version does not carry; train it with PaddleClas itself "
+    "after `ppghost.register()`"
+)
+_RETRIEVAL = (
+    "it learns feature vectors for retrieval; train it with PaddleClas itself after `ppghost.register()`"
+)
+
+REFUSED_ARCHS: Mapping[str, str] = {
+    "DistillationModel": _DISTILLATION,
+    "AttentionModel": _DISTILLATION,
+    "RecModel": _RETRIEVAL,
+}
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is minimised (`Train`) and what is reported in evaluation (`Eval`)."""
+
+    Train: tuple[AnyLoss, ...] = ()
+    Eval: tuple[AnyLoss, ...] = ()
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is measured on training batches and in evaluation."""
+
+    Train: tuple[AnyMetric, ...] = ()
+    Eval: tuple[AnyMetric, ...] = ()
+
+
+_RETRIEVAL_SPLIT = _refused("retrieval with a gallery and queries")
+
+
+@dataclass(frozen=True)
+class DataLoader:
+    """The pictures to learn from and those to evaluate on."""
+
+    Train: Optional[Split] = None
+    Eval: Optional[Split] = None
+
+    refused_keys: ClassVar[Mapping[str, Refused]] = {
+        "Gallery": _RETRIEVAL_SPLIT,
+        "Query": _RETRIEVAL_SPLIT,
+        "UnLabelTrain": _refused("semi-supervised training (FixMatch)"),
+        "Test": Refused("no program reads it, in PaddleClas neither; write the pictures under Eval."),
+    }
+
+
+_SEVERAL_LABELS = (
+    "it reads several labels per picture; predict with PaddleClas itself after `ppghost.register()`"
+)
+
+REFUSED_POSTPROCESS: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("MultiLabelThreshOutput", "VehicleAttribute", "PersonAttribute", "FaceAttribute", "TableAttribute"),
+        _SEVERAL_LABELS,
+    ),
+    "DistillationPostProcess": "it picks a student out of a `DistillationModel`; write Topk",
+}
+
+
+@dataclass(frozen=True)
+class Infer:
+    """Prediction on pictures without labels.
+
+    Attributes:
+        transforms: from the bytes of a file to the network input.
+        infer_imgs: a picture, or a folder of them.
+        infer_list: a file that lists pictures, one path per line, relative to `infer_imgs`.
+        batch_size: pictures per forward pass.
+        PostProcess: from probabilities to what is printed.
+        save_dir: file for the results.
+    """
+
+    transforms: TransformOps
+    infer_imgs: Optional[str] = None
+    infer_list: Optional[str] = None
+    batch_size: PositiveInt = 1
+    PostProcess: Annotated[Optional[Any], Named("post-process", POSTPROCESS, REFUSED_POSTPROCESS)] = None
+    save_dir: Optional[str] = None
+
+    def __post_init__(self) -> None:
+        if not self.transforms or type(self.transforms[0]).__name__ != "DecodeImage":
+            raise ValueError("transforms must begin with DecodeImage, because pictures are read as files")
+
+
+@dataclass(frozen=True)
+class ProfilerOptions:
+    """When and how Paddle's profiler records the training, `-p "batch_range=[10,20];state=CPU"`.
+
+    Attributes:
+        batch_range: first step that is recorded, and the one after the last.
+        state: devices that are recorded.
+        sorted_key: order of the printed table.
+        tracer_option: level of detail.
+        profile_path: where the recording is written.
+        exit_on_finished: leave the program after the recording.
+        timer_only: measure throughput only, no operators.
+    """
+
+    batch_range: tuple[NonNegativeInt, NonNegativeInt] = (10, 20)
+    state: Annotated[str, Choice(("CPU", "GPU", "All"))] = "All"
+    sorted_key: Annotated[str, Choice(("calls", "total", "max", "min", "ave"))] = "total"
+    tracer_option: Annotated[str, Choice(("Default", "OpDetail", "AllOpDetail"))] = "Default"
+    profile_path: str = "/tmp/profile"
+    exit_on_finished: bool = True
+    timer_only: bool = True
+
+    def __post_init__(self) -> None:
+        if self.batch_range[0] >= self.batch_range[1]:
+            raise ValueError(f"batch_range is {list(self.batch_range)}; the second step must be the greater")
+
+
+@dataclass(frozen=True)
+class Sections:
+    """The top level of a YAML file."""
+
+    Global: Global
+    Arch: Arch
+    AMP: Optional[AMP] = None
+    EMA: Optional[EMA] = None
+    Loss: Loss = field(default_factory=Loss)
+    Optimizer: Annotated[tuple[AnyKeyedOptimizer, ...], Alone(AnyOptimizer)] = ()
+    DataLoader: DataLoader = field(default_factory=DataLoader)
+    Infer: Optional[Infer] = None
+    Metric: Metric = field(default_factory=Metric)
+    profiler_options: Optional[ProfilerOptions] = None
+
+    refused_keys: ClassVar[Mapping[str, Refused]] = {
+        "Slim": Refused(
+            "quantisation and pruning during training do nothing to GhostNet, in PaddleClas neither; remove "
+            "the section."
+        ),
+        "UnLabelLoss": _refused("semi-supervised training (FixMatch)"),
+        "SSL": _refused("semi-supervised training (FixMatch)"),
+    }
+
+
+@dataclass(frozen=True)
+class Config(Sections):
+    """One checked configuration. Nothing writes into it; what depends on it is computed from it.
+
+    Attributes:
+        source: the file that it was read from.
+        tree: what was written, overrides applied.
+    """
+
+    source: str = ""
+    tree: MappingNode = field(default=MappingNode({}, Place("")), repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what was written, overrides applied, as plain dicts, lists and scalars."""
+        plain: dict[str, Any] = to_plain(self.tree)
+        return plain
+
+    def describe(self) -> list[str]:
+        """Return the lines of a listing, indented by depth, a rule after each section: for `train.log`."""
+        lines: list[str] = []
+        for key, node in self.tree.entries.items():
+            lines.extend(_listing(key, node, 0))
+            if key[:1].isupper():
+                lines.append("-" * 60)
+        return lines
+
+    def place_of(self, path: str) -> str:
+        """Return where the key of a dotted path was written, `file:line:column`; else its parent."""
+        node: Node = self.tree
+        place = node.place
+        for step in path.split("."):
+            if isinstance(node, MappingNode) and step in node.entries:
+                place, node = node.place_of(step), node.entries[step]
+            elif isinstance(node, SequenceNode) and step.isdigit() and int(step) < len(node.items):
+                node = node.items[int(step)]
+                place = node.place
+            else:
+                break
+        return str(place)
+
+    def check_has(self, *paths: str) -> None:
+        """Check that what a program needs was written, `check_has("Loss.Train", "DataLoader.Train")`.
+
+        Raises:
+            ConfigError: a section or key is absent, null or empty; one line for each.
+        """
+        absent = [path for path in paths if not self._value(path)]
+        if absent:
+            raise ConfigError(
+                "\n".join(
+                    f"{self.place_of(path)}: {path}: missing; this program needs it." for path in absent
+                )
+            )
+
+    def _value(self, path: str) -> Any:
+        value: Any = self
+        for step in path.split("."):
+            value = getattr(value, step, None)
+        return value
+
+
+def _listing(key: str, node: Node, depth: int) -> list[str]:
+    indent = " " * depth
+    if isinstance(node, MappingNode) and node.entries:
+        parts = list(node.entries.items())
+    elif isinstance(node, SequenceNode) and any(isinstance(item, MappingNode) for item in node.items):
+        parts = [
+            part for item in node.items if isinstance(item, MappingNode) for part in item.entries.items()
+        ]
+    else:
+        return [f"{indent}{key} : {to_plain(node)}"]
+    return [
+        f"{indent}{key} : ",
+        *(line for name, child in parts for line in _listing(name, child, depth + 4)),
+    ]
