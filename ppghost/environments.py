@@ -1,0 +1,206 @@
+"""Isolated Python environments, made on demand: for upstream packages that freeze an older world.
+
+The core talks to such an environment through files and processes, never by import. An environment is made
+once, in the cache, and counts only when its completeness marker stands in it.
+
+Ground: standard library and the rock; no paddle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Optional
+
+from ppghost.cache import cache_dir, locked
+from ppghost.errors import ToolMissingError
+
+logger = logging.getLogger(__name__)
+
+_MARKER = "complete.json"
+_LINES_OF_OUTPUT = 12
+_IS_WINDOWS = os.name == "nt"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What an isolated environment holds.
+
+    Attributes:
+        name: short name, part of the folder's.
+        python: version of the interpreter, "3.10".
+        requirements: exact versions, as pip takes them.
+        bare_requirements: the same, installed afterwards without their dependencies: packages whose pins
+            cannot be met together with `requirements`.
+    """
+
+    name: str
+    python: str
+    requirements: tuple[str, ...]
+    bare_requirements: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """The folder in the cache; another content is another folder."""
+        content = json.dumps(asdict(self), sort_keys=True)
+        return (
+            cache_dir() / "environments" / f"{self.name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+        )
+
+
+# The wheel's own pins (numpy==1.24.4, opencv-python<=4.6.0.66, gast==0.3.3) do not fit Paddle 3; these do.
+PADDLECLAS = Environment(
+    name="paddleclas",
+    python="3.10",
+    requirements=(
+        "paddlepaddle==3.3.1",
+        "faiss-cpu==1.15.1",
+        "numpy==1.26.4",
+        "opencv-python-headless==4.11.0.86",
+        "pillow==12.3.0",
+        "prettytable==3.18.0",
+        "PyYAML==6.0.3",
+        "requests==2.34.2",
+        "scikit-learn==1.7.2",
+        "setuptools==84.2.1",
+        "six==1.17.0",
+        "tqdm==4.70.1",
+    ),
+    bare_requirements=("paddleclas==2.6.0",),
+)
+
+
+def ensure_environment(environment: Environment) -> Path:
+    """Return the interpreter of an environment, making the environment where it is missing or incomplete.
+
+    Uses uv where it runs, else venv and pip. One process makes it, others wait.
+
+    Raises:
+        ToolMissingError: no such interpreter, or a requirement cannot be installed; ends with the last lines
+            that the installer printed.
+        OutputError: the cache cannot be written.
+    """
+    folder = environment.folder
+    python = _python_in(folder)
+    if (folder / _MARKER).is_file():
+        return python
+    with locked(folder.with_name(folder.name + ".lock")):
+        if not (folder / _MARKER).is_file():
+            logger.info("Making the environment '%s' in %s", environment.name, folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                _install(environment, folder)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+    return python
+
+
+def find_python(version: str) -> Path:
+    """Return an interpreter of a version, "3.10", that really runs.
+
+    Asked in turn: the running one, every `pythonX.Y` on PATH (a pyenv shim may exist and answer "command not
+    found"), pyenv's versions, and uv's, which uv may install.
+
+    Raises:
+        ToolMissingError: none; the message says how to get one.
+    """
+    for candidate in _candidates(version):
+        if _version_of(candidate) == version:
+            return candidate
+    raise ToolMissingError(
+        f"Python {version} is needed and was not found on PATH, in pyenv or in uv. "
+        f"Install it, for example: uv python install {version}, or: pyenv install {version}"
+    )
+
+
+def _candidates(version: str) -> Iterator[Path]:
+    yield Path(sys.executable)
+    program = f"python{version}.exe" if _IS_WINDOWS else f"python{version}"
+    for folder in os.get_exec_path():
+        yield Path(folder) / program
+    versions = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    yield from sorted(versions.glob(f"{version}.*/bin/python"), reverse=True)
+    uv = _find_uv()
+    if uv is not None:
+        yield from _uv_pythons(uv, version)
+
+
+def _uv_pythons(uv: str, version: str) -> Iterator[Path]:
+    """Yield uv's interpreter of a version; if it has none, let it install one."""
+    for _ in range(2):
+        found = _run([uv, "python", "find", version])
+        if found.returncode == 0:
+            yield Path(found.stdout.strip())
+            return
+        logger.info("uv has no Python %s; asking it to install one", version)
+        _run([uv, "python", "install", version])
+
+
+def _version_of(python: Path) -> Optional[str]:
+    """Return "X.Y" as the interpreter itself says, None if it does not run."""
+    if not python.is_file():
+        return None
+    answer = _run([str(python), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"])
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def _find_uv() -> Optional[str]:
+    """Return uv's path if it is there and runs."""
+    uv = shutil.which("uv")
+    return uv if uv is not None and _run([uv, "--version"]).returncode == 0 else None
+
+
+def _install(environment: Environment, folder: Path) -> None:
+    base = find_python(environment.python)
+    uv = _find_uv()
+    python = str(_python_in(folder))
+    if uv is not None:
+        _must(environment, [uv, "venv", "--quiet", "--python", str(base), str(folder)])
+        install = [uv, "pip", "install", "--quiet", "--python", python]
+    else:
+        _must(environment, [str(base), "-m", "venv", str(folder)])
+        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if environment.requirements:
+        _must(environment, [*install, *environment.requirements])
+    if environment.bare_requirements:
+        _must(environment, [*install, "--no-deps", *environment.bare_requirements])
+    (folder / _MARKER).write_text(json.dumps(asdict(environment), indent=2) + "\n", encoding="utf-8")
+
+
+def _must(environment: Environment, command: Sequence[str]) -> None:
+    """Run a step of the installation.
+
+    Raises:
+        ToolMissingError: it failed.
+    """
+    result = _run(command)
+    if result.returncode != 0:
+        output = (result.stdout + result.stderr).strip().splitlines()[-_LINES_OF_OUTPUT:]
+        raise ToolMissingError(
+            f"The environment '{environment.name}' could not be made. This failed: {' '.join(command)}\n"
+            + "\n".join(output)
+        )
+
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end and collect what it prints; a program that cannot start counts as failed."""
+    # Where a virtual environment is active, uv and pyenv would take it for the target.
+    hidden = {"VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH"}
+    variables = {key: value for key, value in os.environ.items() if key not in hidden}
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
+    except OSError as error:
+        return subprocess.CompletedProcess(command, 127, "", str(error))
+
+
+def _python_in(folder: Path) -> Path:
+    return folder / ("Scripts/python.exe" if _IS_WINDOWS else "bin/python")
