@@ -98,8 +98,9 @@ REFUSED_LOSSES: Mapping[str, str] = _Table(
             f"{_PADDLECLAS}",
         ),
         **_refuse(
-            "CenterLoss ContrastiveLoss ContrastiveLoss_XBM EmlLoss MSMLoss NpairsLoss TriHardLoss TripletLoss "
-            "TripletLossV2 TripletAngularMarginLoss TripletAngularMarginLoss_XBM SupConLoss PairwiseCosface",
+            "CenterLoss ContrastiveLoss ContrastiveLoss_XBM EmlLoss MSMLoss NpairsLoss TriHardLoss "
+            "TripletLoss TripletLossV2 TripletAngularMarginLoss TripletAngularMarginLoss_XBM SupConLoss "
+            "PairwiseCosface",
             f"it compares feature vectors (retrieval, re-identification, faces), not classes; {_PADDLECLAS}",
         ),
         **_refuse("DSHSDLoss LCDSHLoss DCHLoss", f"it learns hash codes for retrieval; {_PADDLECLAS}"),
