@@ -3,7 +3,7 @@
 Attribute names are PaddleClas' (`_conv`, `_batch_norm`, `squeeze`, `excitation`): they are the keys of the
 published weight files, so they are API.
 
-Brick: imports paddle and nothing of ours.
+Brick: imports paddle and the depthwise convolution.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from paddle import ParamAttr, Tensor, nn
 from paddle.nn import functional as F  # noqa: N812 - the name that every Paddle reader knows
 from paddle.nn.initializer import KaimingNormal, Uniform
 from paddle.regularizer import L2Decay
+
+from ppghost.nets.depthwise import DepthwiseConv2D
 
 
 def round_channels(channels: float, divisor: int = 4) -> int:
@@ -51,7 +53,8 @@ class ConvBN(nn.Layer):
         relu: bool = True,
     ) -> None:
         super().__init__()
-        self._conv = nn.Conv2D(
+        convolution = DepthwiseConv2D if groups == in_channels == out_channels else nn.Conv2D
+        self._conv = convolution(
             in_channels,
             out_channels,
             kernel_size,
