@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from numpy.random import RandomState
 from tqdm import tqdm
 
 from ppghost.errors import DataError, GhostError, OutputError, suggest
+from ppghost.files import replaced_folder
 from ppghost.vision.shapes import CLASSES, draw
 
 RECIPE_FILE = "shapes.json"
@@ -193,16 +193,8 @@ def make_set(recipe: Recipe, output: Path, *, workers: int = 1, replace: bool = 
     if is_complete(recipe, output):
         return False
     check_may_write(output, replace)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
-            whole = Path(scratch) / "whole"
-            write_set(recipe, whole, workers)
-            if output.exists():
-                output.rename(Path(scratch) / "former")
-            whole.rename(output)
-    except OSError as error:
-        raise OutputError(f"Cannot write the set to {output}: {error.strerror or error}.") from error
+    with replaced_folder(output) as folder:
+        write_set(recipe, folder, workers)
     return True
 
 

@@ -1,6 +1,6 @@
 """Draw labelled pictures of shapes and textures, so that a machine without any data can train and test.
 
-Every class is one small function on a plane: the distance to the outline, positive inside and negative outside.
+Every class is one small function on a plane: the distance to its outline, positive inside, negative outside.
 Where the figure lies, how it is turned, and what stands behind it and over it comes from a generator, so that
 neither colour nor position tells the class: only the form does.
 
@@ -142,7 +142,7 @@ def draw(name: str, size: int, rng: RandomState) -> Picture:
 
 
 def _contrasting_colours(rng: RandomState) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return two colours, float [3] in 0..255, whose brightness differs by 70 or more; either may be darker."""
+    """Return two colours, float [3] in 0..255, that differ in brightness by 70 or more."""
     while True:
         colours = rng.uniform(15.0, 240.0, (2, 3))
         brightness = colours @ (0.299, 0.587, 0.114)
