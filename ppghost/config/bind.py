@@ -280,7 +280,7 @@ class _Binder:
                 )
         if len(self.problems) > before:
             raise _UnboundError
-        return self._construct(schema, values, table.place, path)
+        return self._construct(schema, values, table, path)
 
     def _split(
         self, table: MappingNode, schema: type, rest: Optional[str], path: str
@@ -305,11 +305,13 @@ class _Binder:
                 self._fail(table.place_of(key), _join(path, key), message)
         return known, others
 
-    def _construct(self, schema: type, values: dict[str, Any], place: Place, path: str) -> Any:
+    def _construct(self, schema: type, values: dict[str, Any], table: MappingNode, path: str) -> Any:
         try:
             return schema(**values)
         except ValueError as error:
-            raise self._fail(place, path, str(error)) from None
+            # A file that fitted before an override is not to blame.
+            overrides = [item.place for item in table.entries.values() if not item.place.line]
+            raise self._fail((overrides or [table.place])[-1], path, str(error)) from None
 
     def _named_or_keyed(self, node: Node, base: Any, mark: Union[Keyed, Named], path: str) -> Any:
         if _is_null(node) and type(None) in get_args(base):
