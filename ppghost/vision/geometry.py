@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from PIL import Image as PilImage
 
-from ppghost.errors import DataError
-from ppghost.vision.checks import check_choice, check_interval, check_size
+from ppghost.vision.checks import check_choice, check_interval, check_range, check_size, check_whole
 from ppghost.vision.op import OPS, Image, Rng
-from ppghost.vision.resample import check_filter, crop, extent, resize
+from ppghost.vision.pictures import as_array, check_fits, crop, extent
+from ppghost.vision.resample import CV2_FILTERS, check_filter, resize
 
 Size = Union[int, tuple[int, int]]
 
@@ -26,17 +26,42 @@ def as_pair(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
-def check_fits(op_name: str, image: Image, width: int, height: int) -> None:
-    """Raise DataError if a window of `width` x `height` does not fit into the picture.
+def flip(image: Image, code: int) -> Image:
+    """Return the picture flipped: code 1 left-right, 0 top-bottom, -1 both; the form stays as it is."""
+    if isinstance(image, np.ndarray):
+        return cv2.flip(image, code)
+    transpose = PilImage.Transpose
+    return image.transpose(
+        {1: transpose.FLIP_LEFT_RIGHT, 0: transpose.FLIP_TOP_BOTTOM, -1: transpose.ROTATE_180}[code]
+    )
 
-    PaddleClas slices on and returns a smaller picture, which breaks the batch later or is not noticed at all.
+
+def draw_window(
+    shape: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float], rng: Rng
+) -> tuple[int, int, int, int]:
+    """Return top, left, height and width of a random window, drawn as paddle's `RandomResizedCrop` does.
+
+    Ten tries to find a window that fits, each with two numbers from `rng.np`; then two from `rng.py` for its
+    place. If none fits, the largest central window of an allowed proportion.
+
+    Args:
+        shape: (height, width) of the picture.
+        scale: low and high share of the picture's area.
+        ratio: low and high width / height; the logarithm is drawn uniformly.
+        rng: where the numbers come from.
     """
-    image_height, image_width = extent(image)
-    if width > image_width or height > image_height:
-        raise DataError(
-            f"{op_name} wants {width} x {height} pixels (width x height) of a picture of {image_width} x "
-            f"{image_height}: put a ResizeImage before it, or make its size smaller."
-        )
+    image_height, image_width = shape
+    for _ in range(10):
+        area = rng.np.uniform(*scale) * image_height * image_width
+        aspect = math.exp(rng.np.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        width, height = int(round(math.sqrt(area * aspect))), int(round(math.sqrt(area / aspect)))
+        if 0 < width <= image_width and 0 < height <= image_height:
+            top = rng.py.randint(0, image_height - height)
+            return top, rng.py.randint(0, image_width - width), height, width
+    proportion = min(max(image_width / image_height, min(ratio)), max(ratio))
+    width = min(image_width, int(round(image_height * proportion)))
+    height = min(image_height, int(round(image_width / proportion)))
+    return (image_height - height) // 2, (image_width - width) // 2, height, width
 
 
 @OPS.add("ResizeImage")
@@ -190,15 +215,131 @@ class RandFlipImage:
 
     def __call__(self, image: Image, rng: Rng) -> Image:
         """Return the picture, flipped or not; draws one number from `rng.py`."""
-        if rng.py.randint(0, 1) == 0:
+        return flip(image, self.flip_code) if rng.py.randint(0, 1) == 1 else image
+
+
+@OPS.add("CropImageAtRatio")
+@dataclass(frozen=True)
+class CropImageAtRatio:
+    """Cut out the central square of `size / (size + pad)` of the shorter side and resize it to `size`.
+
+    Attributes:
+        size: pixels of both sides of the result.
+        pad: how much more a resize to `size + pad` would have left around the crop.
+        interpolation: nearest, bilinear, area, bicubic or lanczos, all by OpenCV.
+    """
+
+    size: int
+    pad: int
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        check_whole("CropImageAtRatio.size", self.size, 1)
+        check_whole("CropImageAtRatio.pad", self.pad, 0)
+        check_choice("CropImageAtRatio.interpolation", self.interpolation, CV2_FILTERS)
+
+    def __call__(self, image: Image, rng: Rng) -> Image:
+        """Return the resized square; nothing is drawn from `rng`."""
+        height, width = extent(image)
+        side = int(self.size / (self.size + self.pad) * min(height, width))
+        square = crop(image, (height - side) // 2, (width - side) // 2, side, side)
+        return resize(square, (self.size, self.size), rng, interpolation=self.interpolation)
+
+
+@OPS.add("RandomCropImage")
+@dataclass(frozen=True)
+class RandomCropImage:
+    """Cut out a window of fixed size at a random place.
+
+    Attributes:
+        size: one number or (width, height).
+
+    Raises:
+        DataError: the picture is smaller than `size`.
+    """
+
+    size: Size
+
+    def __post_init__(self) -> None:
+        check_size("RandomCropImage.size", self.size)
+
+    def __call__(self, image: Image, rng: Rng) -> Image:
+        """Return the window; draws two numbers from `rng.py`."""
+        width, height = as_pair(self.size)
+        check_fits("RandomCropImage", image, width, height)
+        image_height, image_width = extent(image)
+        top = rng.py.randint(0, image_height - height)
+        left = rng.py.randint(0, image_width - width)
+        return crop(image, top, left, height, width)
+
+
+@OPS.add("RandCropImageV2")
+@dataclass(frozen=True)
+class RandCropImageV2:
+    """Cut out a window of fixed size at a random place; a picture of just that size is returned as it is.
+
+    PaddleClas draws places up to one pixel outside and then returns a smaller window; such a draw is moved
+    inside here, the others give the same picture.
+
+    Attributes:
+        size: one number or (width, height).
+
+    Raises:
+        DataError: the picture is smaller than `size`.
+    """
+
+    size: Size
+
+    def __post_init__(self) -> None:
+        check_size("RandCropImageV2.size", self.size)
+
+    def __call__(self, image: Image, rng: Rng) -> Image:
+        """Return the window; draws two numbers from `rng.py`, none if the picture has the size already."""
+        width, height = as_pair(self.size)
+        check_fits("RandCropImageV2", image, width, height)
+        image_height, image_width = extent(image)
+        if (image_height, image_width) == (height, width):
             return image
-        if isinstance(image, np.ndarray):
-            return cv2.flip(image, self.flip_code)
-        return image.transpose(_PIL_FLIPS[self.flip_code])
+        top = rng.py.randint(0, image_height - height + 1)
+        left = rng.py.randint(0, image_width - width + 1)
+        return crop(image, min(top, image_height - height), min(left, image_width - width), height, width)
 
 
-_PIL_FLIPS = {
-    1: PilImage.Transpose.FLIP_LEFT_RIGHT,
-    0: PilImage.Transpose.FLIP_TOP_BOTTOM,
-    -1: PilImage.Transpose.ROTATE_180,
-}
+@OPS.add("RandomRot90")
+@dataclass(frozen=True)
+class RandomRot90:
+    """Turn by 0, 90, 180 or 270 degrees, each as often."""
+
+    def __call__(self, image: Image, rng: Rng) -> np.ndarray:
+        """Return the turned picture, a view; draws one number from `rng.py`."""
+        return np.rot90(as_array(image), rng.py.choice((0, 1, 2, 3)))
+
+
+@OPS.add("RandomInterpolationAugment")
+@dataclass(frozen=True)
+class RandomInterpolationAugment:
+    """Shrink the picture to a square and blow it up again, with random filters.
+
+    Attributes:
+        prob: how often.
+    """
+
+    prob: float
+
+    def __post_init__(self) -> None:
+        check_range("RandomInterpolationAugment.prob", self.prob, 0, 1)
+
+    def __call__(self, image: Image, rng: Rng) -> Image:
+        """Return the blurred picture in the form it came; draws one to four numbers from `rng.np`."""
+        if rng.np.random_sample() >= self.prob:
+            return image
+        array = as_array(image)
+        height, width = extent(array)
+        side = max(1, int(rng.np.uniform(0.2, 1.0) * height))
+        small = cv2.resize(array, (side, side), interpolation=self._filter(rng))
+        blurred = cv2.resize(small, (width, height), interpolation=self._filter(rng))
+        return blurred if isinstance(image, np.ndarray) else PilImage.fromarray(blurred)
+
+    def _filter(self, rng: Rng) -> int:
+        names = ("nearest", "bilinear", "area", "bicubic", "lanczos")
+        return CV2_FILTERS[names[rng.np.choice(len(names))]]

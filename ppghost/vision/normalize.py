@@ -11,7 +11,7 @@ import numpy as np
 
 from ppghost.vision.checks import check_choice, read_number
 from ppghost.vision.op import OPS, Image, Rng
-from ppghost.vision.resample import as_array
+from ppghost.vision.pictures import as_array
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -104,3 +104,78 @@ class ToCHWImage:
     def __call__(self, image: Image, rng: Rng) -> np.ndarray:
         """Return the transposed picture; nothing is drawn from `rng`."""
         return as_array(image).transpose(2, 0, 1)
+
+
+@OPS.add("ToTensor")
+@dataclass(frozen=True)
+class ToTensor:
+    """Turn a uint8 picture [H, W, 3] into float32 [3, H, W] of 0 to 1; other dtypes keep their levels.
+
+    The name is paddle's; the result is an array like that of every op.
+
+    Attributes:
+        data_format: "CHW" or "HWC", the order of the result.
+    """
+
+    data_format: str = "CHW"
+
+    def __post_init__(self) -> None:
+        check_choice("ToTensor.data_format", self.data_format, ("CHW", "HWC"))
+
+    def __call__(self, image: Image, rng: Rng) -> np.ndarray:
+        """Return the picture as float32; nothing is drawn from `rng`."""
+        array = as_array(image)
+        if array.dtype == np.uint8:
+            levels = array.transpose(2, 0, 1).astype(np.float32)
+            # Paddle divides by a number by multiplying with its reciprocal.
+            levels *= np.float32(1.0 / 255.0)
+            array = levels.transpose(1, 2, 0)
+        return array.transpose(2, 0, 1) if self.data_format == "CHW" else array
+
+
+@OPS.add("Normalize")
+@dataclass(frozen=True)
+class Normalize:
+    """Compute `(image - mean) / std` in float32, per channel, without scaling.
+
+    With `to_rgb`, paddle reverses the last axis even where that is the width; here it is the channels.
+
+    Attributes:
+        mean: one number or one per channel, in units of the picture.
+        std: one number or one per channel.
+        data_format: "CHW" or "HWC", the order of the picture.
+        to_rgb: reverse the channels first.
+    """
+
+    mean: Union[float, Triple] = 0.0
+    std: Union[float, Triple] = 1.0
+    data_format: str = "CHW"
+    to_rgb: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("Normalize.data_format", self.data_format, ("CHW", "HWC"))
+        if not all(_triple(self.std)):
+            raise ValueError(f"Normalize.std is {self.std!r}; a zero would divide by zero.")
+
+    def __call__(self, image: Image, rng: Rng) -> np.ndarray:
+        """Return float32 of the shape of `image`; nothing is drawn from `rng`."""
+        axis = 0 if self.data_format == "CHW" else 2
+        array = as_array(image)
+        if array.ndim != 3 or array.shape[axis] != 3:
+            raise ValueError(
+                f"Normalize.data_format is {self.data_format!r} but the picture is {list(array.shape)}: "
+                "write HWC before the transpose, CHW after it."
+            )
+        planes = array if axis == 0 else array.transpose(2, 0, 1)
+        planes = _normalize(
+            planes[::-1] if self.to_rgb else planes, 1.0, _triple(self.mean), _triple(self.std)
+        )
+        return planes if axis == 0 else planes.transpose(1, 2, 0)
+
+
+def _triple(value: Union[float, Triple]) -> Triple:
+    if not isinstance(value, tuple):
+        return (value, value, value)
+    if len(value) != 3:
+        raise ValueError(f"Normalize got {list(value)}; accepted: one number or three.")
+    return value

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Optional, Protocol, Union
 
@@ -99,6 +99,24 @@ def build_op(name: str, params: Optional[Mapping[str, Any]]) -> Any:
         ValueError: the name or a parameter is unknown, refused or out of range.
     """
     return build(name, params, OPS, REFUSED_OPS)
+
+
+def build_ops(entries: Sequence[Any], where: str) -> list[Any]:
+    """Return the ops of a list `[{name: parameters}, ...]`; `where` is how messages call the list.
+
+    Raises:
+        ValueError: an entry is not a mapping with one key, or an op or parameter cannot be honoured.
+    """
+    ops = []
+    for position, entry in enumerate(entries):
+        if not (isinstance(entry, Mapping) and len(entry) == 1):
+            raise ValueError(f"{where}[{position}] is {entry!r}; accepted: one op, {{Name: {{key: value}}}}.")
+        [(name, params)] = entry.items()
+        try:
+            ops.append(build_op(name, params))
+        except ValueError as error:
+            raise ValueError(f"{where}[{position}]: {error}") from error
+    return ops
 
 
 def build(

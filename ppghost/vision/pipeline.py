@@ -11,11 +11,10 @@ from typing import Any, Optional
 
 import numpy as np
 
-from ppghost.vision.op import Op, Picture, Rng, Undrawable, build_op, describe
-from ppghost.vision.resample import as_array
-
-# The ops after which a picture is [3, H, W] already.
-_CHW_OPS = ("ToCHWImage", "ToTensor")
+from ppghost.vision.decode import DecodeImage
+from ppghost.vision.normalize import ToCHWImage, ToTensor
+from ppghost.vision.op import Op, Picture, Rng, Undrawable, build_ops, describe
+from ppghost.vision.pictures import as_array
 
 
 @dataclass(frozen=True)
@@ -36,18 +35,7 @@ class Pipeline:
             ValueError: an entry is not a mapping with one key, or an op or parameter cannot be honoured; the
                 message starts with the position in the list.
         """
-        ops = []
-        for position, entry in enumerate(transform_ops):
-            if not isinstance(entry, Mapping) or len(entry) != 1:
-                raise ValueError(
-                    f"transform_ops[{position}] is {entry!r}; accepted: one op, {{Name: {{key: value}}}}."
-                )
-            [(name, params)] = entry.items()
-            try:
-                ops.append(build_op(name, params))
-            except ValueError as error:
-                raise ValueError(f"transform_ops[{position}]: {error}") from error
-        return cls(tuple(ops))
+        return cls(tuple(build_ops(transform_ops, "transform_ops")))
 
     def to_list(self) -> list[dict[str, Optional[dict[str, Any]]]]:
         """Return the list that builds this pipeline: plain YAML values, defaults left out."""
@@ -81,4 +69,12 @@ class Pipeline:
         return np.ascontiguousarray(image, dtype=np.float32)
 
     def _gives_chw(self) -> bool:
-        return any(type(op).__name__ in _CHW_OPS or getattr(op, "channel_first", False) for op in self.ops)
+        return any(_gives_chw(op) for op in self.ops)
+
+
+def _gives_chw(op: Op) -> bool:
+    return (
+        isinstance(op, ToCHWImage)
+        or (isinstance(op, ToTensor) and op.data_format == "CHW")
+        or (isinstance(op, DecodeImage) and op.to_np and op.channel_first)
+    )

@@ -13,6 +13,7 @@ from PIL import Image as PilImage
 
 from ppghost.vision.checks import check_choice
 from ppghost.vision.op import Image, Rng
+from ppghost.vision.pictures import as_array, as_pil
 
 CV2_FILTERS = {
     "nearest": cv2.INTER_NEAREST,
@@ -64,27 +65,3 @@ def resize(
     method = PIL_FILTERS[name] if isinstance(name, str) else name
     resized = as_pil(image).resize(size, PIL_FILTERS["bilinear"] if method is None else method)
     return np.asarray(resized) if return_numpy else resized
-
-
-def as_array(image: Image) -> np.ndarray:
-    """Return the picture as an array; a Pillow image is copied, an array is returned as it is."""
-    return image if isinstance(image, np.ndarray) else np.asarray(image)
-
-
-def as_pil(image: Image) -> PilImage.Image:
-    """Return the picture as a Pillow image; a uint8 array [H, W, 3] or [H, W] is copied."""
-    return PilImage.fromarray(np.ascontiguousarray(image)) if isinstance(image, np.ndarray) else image
-
-
-def extent(image: Image) -> tuple[int, int]:
-    """Return (height, width) in pixels of an array [H, W, ...] or a Pillow image."""
-    if isinstance(image, np.ndarray):
-        return image.shape[0], image.shape[1]
-    return image.height, image.width
-
-
-def crop(image: Image, top: int, left: int, height: int, width: int) -> Image:
-    """Return a window of the picture that lies inside it; of an array, a view."""
-    if isinstance(image, np.ndarray):
-        return image[top : top + height, left : left + width]
-    return image.crop((left, top, left + width, top + height))
