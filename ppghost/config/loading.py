@@ -114,7 +114,7 @@ class MultiScaleDataset:
         _check_decodes(self.transform_ops)
         if not any(type(op).__name__ in RESIZED_OPS for op in self.transform_ops):
             raise ValueError(
-                f"transform_ops has no op whose size can follow the batch; add one of {', '.join(RESIZED_OPS)}"
+                f"transform_ops has no op that takes the batch's size; add {' or '.join(RESIZED_OPS)}"
             )
 
 
@@ -227,8 +227,8 @@ class MixDataset:
                 raise ValueError(
                     "batch_transform_ops belongs beside datasets_config, not inside: a batch is mixed"
                 )
-            if isinstance(dataset, MultiScaleDataset):
-                raise ValueError("MultiScaleDataset cannot be mixed: its sampler serves one dataset")
+        if any(isinstance(dataset, MultiScaleDataset) for dataset in self.datasets_config):
+            raise ValueError("MultiScaleDataset cannot be mixed: its sampler serves one dataset")
 
 
 @SAMPLERS.add("DistributedBatchSampler")
@@ -379,10 +379,8 @@ class Split:
         if isinstance(self.dataset, MultiScaleDataset) != isinstance(self.sampler, MultiScaleSampler):
             raise ValueError("MultiScaleDataset and MultiScaleSampler need each other; name both or none")
         if isinstance(self.sampler, MixSampler):
-            if not isinstance(self.dataset, MixDataset):
-                raise ValueError("MixSampler needs a MixDataset")
-            if len(self.sampler.sample_configs) != len(self.dataset.datasets_config):
+            parts = len(self.dataset.datasets_config) if isinstance(self.dataset, MixDataset) else None
+            if parts != len(self.sampler.sample_configs):
                 raise ValueError(
-                    f"MixSampler has {len(self.sampler.sample_configs)} sample_configs "
-                    f"for {len(self.dataset.datasets_config)} datasets"
+                    "MixSampler needs a MixDataset with one dataset for each of its sample_configs"
                 )
