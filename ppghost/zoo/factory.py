@@ -37,8 +37,9 @@ def build_model(
 
     Parameters are named after the card and its count in Paddle's current name generator, "GhostNet_x1_0_0",
     "GhostNet_x1_0_1": any number of networks live in one process and share one optimizer. Optimizer state
-    is keyed by these names, so a run that is to be resumed opens `paddle.utils.unique_name.guard()` before it
-    builds its first network; the n-th one of a name is then called the same in every run.
+    is keyed by these names, so a run that is to be resumed happens in one `paddle.utils.unique_name.guard()`
+    (or one process) from its first network to its last step; the n-th network of a name is then called the
+    same in every run.
 
     Args:
         name: a card's name, see `ppghost.list_models`.

@@ -30,6 +30,7 @@ from paddle import nn
 
 from ppghost.cache import cache_dir
 from ppghost.errors import WeightsError, suggest
+from ppghost.files import replaced_file
 from ppghost.zoo.card import CARDS, Card, WeightsTag
 from ppghost.zoo.download import DownloadError, Patience, Progress, download
 from ppghost.zoo.keymaps import KEYMAPS, foreign_origin
@@ -64,6 +65,12 @@ class LoadReport:
     unexpected: tuple[str, ...] = ()
     mismatched: tuple[str, ...] = ()
 
+    @property
+    def problems(self) -> str:
+        """What does not fit, in words; empty where everything fits."""
+        lists = {"missing": self.missing, "unexpected": self.unexpected, "of another shape": self.mismatched}
+        return "; ".join(f"{len(keys)} {word}: {_shortened(keys)}" for word, keys in lists.items() if keys)
+
     def __str__(self) -> str:
         parts = [f"{len(self.loaded)} arrays loaded"]
         if self.skipped:
@@ -71,11 +78,7 @@ class LoadReport:
                 f"{', '.join(self.skipped)} not loaded: the file is for another number of classes, "
                 "the classifier starts from its initial values"
             )
-        for word in ("missing", "unexpected", "mismatched"):
-            names = getattr(self, word)
-            if names:
-                parts.append(f"{len(names)} {word}: {_shortened(names)}")
-        return "; ".join(parts)
+        return "; ".join([*parts, self.problems] if self.problems else parts)
 
 
 def fetch_weights(
@@ -228,7 +231,7 @@ def load_weights(
         WeightsError: the file cannot be read, or does not fit; the message names the model that it fits.
     """
     state = dict(source) if isinstance(source, Mapping) else read_weights(source)
-    origin = "The given weights" if isinstance(source, Mapping) else os.fspath(source)
+    origin = "Given weights" if isinstance(source, Mapping) else os.fspath(source)
     if keymap not in KEYMAPS:
         raise WeightsError(f"Unknown key map '{keymap}'. {suggest(keymap, KEYMAPS)}")
     state = KEYMAPS[keymap](state)
@@ -244,10 +247,8 @@ def load_weights(
         unexpected=tuple(key for key in state if key not in shapes),
         mismatched=tuple(_describe_misfit(key, state[key], shapes[key]) for key in sorted(misfits)),
     )
-    if strict and (report.missing or report.unexpected or report.mismatched):
-        raise WeightsError(f"{origin} does not fit the network: {report}. {_hint(state)}".rstrip())
-    if not report.loaded:
-        raise WeightsError(f"{origin} has nothing for this network: {report}. {_hint(state)}".rstrip())
+    if report.problems and (strict or not report.loaded):
+        raise WeightsError(f"{origin}: the weights do not fit. {report.problems}. {_hint(state)}".rstrip())
     for key in report.loaded:
         own[key].set_value(paddle.to_tensor(state[key], dtype=own[key].dtype))
     logger.info("%s: %s", origin, report)
@@ -273,12 +274,19 @@ class _ArrayUnpickler(pickle.Unpickler):
         return _ADMITTED[plain, name]
 
 
-# The functions behind these names differ between NumPy versions, so they are taken from a real array.
-_RECONSTRUCT = np.zeros(1).__reduce__()[0]
-_SCALAR = np.float32(0).__reduce__()[0]
+def _encode_latin1(text: str, encoding: str) -> bytes:
+    """Stand in for `_codecs.encode`, by which pickle protocol 2 writes bytes."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"bytes in encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+# Where NumPy keeps the first three differs between its versions, so real values are asked for them.
 _ADMITTED: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy.core.multiarray", "scalar"): _SCALAR,
+    ("numpy.core.multiarray", "_reconstruct"): np.zeros(1).__reduce_ex__(4)[0],
+    ("numpy.core.numeric", "_frombuffer"): np.zeros(1).__reduce_ex__(5)[0],
+    ("numpy.core.multiarray", "scalar"): np.float32(0).__reduce__()[0],
+    ("_codecs", "encode"): _encode_latin1,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("builtins", "tuple"): tuple,
@@ -334,11 +342,9 @@ def _pin(path: Path) -> None:
     """Write the checksum of a trusted file beside it, in the format of sha256sum, unless it stands there."""
     actual = _sha256(path)
     logger.info("%s has SHA-256 %s", path, actual)
-    pin = _pin_file(path)
-    if not pin.is_file():
-        fresh = pin.with_name(f"{pin.name}.{os.getpid()}")
-        fresh.write_text(f"{actual}  {path.name}\n", encoding="ascii")
-        os.replace(fresh, pin)
+    if not _pin_file(path).is_file():
+        with replaced_file(_pin_file(path)) as fresh:
+            fresh.write_text(f"{actual}  {path.name}\n", encoding="ascii")
 
 
 def _pin_file(path: Path) -> Path:
@@ -390,7 +396,7 @@ def _describe_misfit(key: str, array: NDArray[Any], shape: tuple[int, ...]) -> s
     return f"{key}: {array.dtype} {list(array.shape)} in the file, float {list(shape)} in the network"
 
 
-def _shortened(names: tuple[str, ...], most: int = 3) -> str:
+def _shortened(names: tuple[str, ...], most: int = 2) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
