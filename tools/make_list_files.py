@@ -19,8 +19,11 @@ from typing import Optional
 import cv2
 from tqdm import tqdm
 
-from ppghost.errors import DataError, GhostError
-from ppghost.files import replaced_file
+# A checkout works without being installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ppghost.errors import DataError, GhostError  # noqa: E402 - the checkout must be found first
+from ppghost.files import replaced_file  # noqa: E402 - the checkout must be found first
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 EPILOG = """\

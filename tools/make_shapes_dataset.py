@@ -21,9 +21,12 @@ import cv2
 from numpy.random import RandomState
 from tqdm import tqdm
 
-from ppghost.errors import DataError, GhostError, OutputError, suggest
-from ppghost.files import replaced_folder
-from ppghost.vision.shapes import CLASSES, draw
+# A checkout works without being installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ppghost.errors import DataError, GhostError, OutputError, suggest  # noqa: E402 - the checkout must be found first
+from ppghost.files import replaced_folder  # noqa: E402 - the checkout must be found first
+from ppghost.vision.shapes import CLASSES, draw  # noqa: E402 - the checkout must be found first
 
 RECIPE_FILE = "shapes.json"
 SPLITS = ("train", "val")
