@@ -301,7 +301,7 @@ class _Binder:
                 others[key] = item
             else:
                 names = (name for name in fields if name != rest)
-                message = f"unknown key '{key}'. {suggest(key, names, most=12)}"
+                message = f"unknown key {key!r}. {suggest(key, names, most=12)}"
                 self._fail(table.place_of(key), _join(path, key), message)
         return known, others
 
@@ -352,7 +352,7 @@ class _Binder:
             raise self._fail(
                 place, path, f"the {mark.kind} '{name}' is not served here: {mark.refused[name]}"
             )
-        raise self._fail(place, path, f"unknown {mark.kind} '{name}'. {suggest(name, mark.table)}")
+        raise self._fail(place, path, f"unknown {mark.kind} {name!r}. {suggest(name, mark.table)}")
 
 
 _UNFIT: Any = object()

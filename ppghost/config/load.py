@@ -90,11 +90,16 @@ def find_config(path: Union[str, Path]) -> Path:
 
 
 def shipped_configs() -> dict[str, Path]:
-    """Return the configurations that come with the package: bare name -> file."""
+    """Return the configurations that come with the package: bare name -> file.
+
+    They lie inside an installed package, and beside it in a checkout. Of two with one name, the one in the
+    outer folder counts.
+    """
     package = Path(ppghost.__file__).parent
     for folder in (package / "configs", package.parent / "configs"):
         if folder.is_dir():
-            return {file.stem: file for file in sorted(folder.rglob("*.yaml"))}
+            files = sorted(folder.rglob("*.yaml"), key=lambda file: (-len(file.parts), file))
+            return {file.stem: file for file in files}
     return {}
 
 
@@ -169,7 +174,7 @@ def _named_arch(tree: MappingNode, arch_names: Optional[Iterable[str]]) -> tuple
     known = None if arch_names is None else set(arch_names)
     if known is None or name.text in known:
         return tree, []
-    message = f"unknown architecture '{name.text}'. {suggest(name.text, known)}"
+    message = f"unknown architecture {name.text!r}. {suggest(name.text, known)}"
     return tree, [Problem(name.place, "Arch.name", message)]
 
 

@@ -48,7 +48,7 @@ class Global:
         pretrained_model: path prefix or address of weights to begin with; nothing else is restored.
         output_dir: folder for checkpoints and logs.
         device: where Paddle computes.
-        save_interval: epochs from one `epoch_N` checkpoint to the next.
+        save_interval: epochs between two kept checkpoints `epoch_N`; 0 or less keeps none.
         eval_during_train: evaluate between epochs, and keep the best.
         eval_interval: epochs from one evaluation to the next.
         start_eval_epoch: no evaluation before this epoch.
@@ -71,7 +71,7 @@ class Global:
     pretrained_model: Optional[str] = None
     output_dir: str = "./output/"
     device: Annotated[str, Choice(("cpu", "gpu", "xpu", "npu", "mlu", "ascend", "intel_gpu", "mps"))] = "gpu"
-    save_interval: PositiveInt = 1
+    save_interval: int = 1
     eval_during_train: bool = True
     eval_interval: PositiveInt = 1
     start_eval_epoch: NonNegativeInt = 0

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import ppghost
 from ppghost.config import add_config_arguments, find_config, load_config, shipped_configs
@@ -189,6 +191,24 @@ def test_what_cannot_be_honoured_is_refused_in_words(override: str, message: str
     found = problems(override, arch_names=NAMES)
     assert any(message in line for line in found), found
     assert any(line.startswith((f"in override '{override}'", str(RECIPE))) for line in found), found
+
+
+def all_paths(tree: Any, path: str = "") -> list[str]:
+    steps = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    below = [found for step, value in steps for found in all_paths(value, f"{path}.{step}")]
+    return [path[1:], *below] if path else below
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(all_paths(yaml.safe_load(RECIPE.read_text()))),
+    st.sampled_from(
+        ["None", "-1", "0", "1.5", "1e400", "nan", "", "[]", "{}", "[[1], [2]]", "[None]", "x", "{'a': 1}"]
+    ),
+)
+def test_any_value_anywhere_gives_a_config_or_a_sentence(path: str, value: str) -> None:
+    with contextlib.suppress(ConfigError):
+        load_config(RECIPE, [f"{path}={value}"])
 
 
 def test_all_problems_come_together() -> None:
