@@ -306,9 +306,9 @@ _SAMPLED = ("MixupOperator", "CutmixOperator", "FmixOperator", "MixupCutmixHybri
 class OpSampler:
     """Apply one of several batch ops, drawn by their `prob`; the rest of the probability does nothing.
 
-    A batch to which nothing is done keeps its labels as they are, as in PaddleClas. There an op without `prob`
-    is never drawn, with a warning; here that is an error. PaddleClas draws by the order in the file, which a
-    mapping does not carry: here it is the order of the attributes, the one in which its recipes are written.
+    A batch to which nothing is done keeps its labels as they are, as in PaddleClas. There an op without
+    `prob` is never drawn, with a warning; here that is an error. PaddleClas draws by the order in the file,
+    which attributes do not carry: here it is the order below, the one in which its recipes are written.
 
     Attributes:
         MixupOperator: the parameters of that op, and `prob`; likewise the other attributes.

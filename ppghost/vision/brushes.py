@@ -79,8 +79,12 @@ def sharpness(image: Picture, factor: float) -> Picture:
 
 
 def posterize(image: Picture, bits: int) -> Picture:
-    """Keep the upper `bits` bits of every level; 8 and more keep all."""
-    return image if bits >= 8 else ImageOps.posterize(image, int(bits))
+    """Keep the upper `bits` bits of every level: 8 and more keep all, 0 gives black.
+
+    Pillow does the same but refuses 0 bits from version 13 on.
+    """
+    kept = 256 - (1 << max(0, 8 - bits))
+    return image.point([level & kept for level in range(256)] * len(image.getbands()))
 
 
 def solarize(image: Picture, threshold: float) -> Picture:

@@ -126,10 +126,7 @@ class ToTensor:
         """Return the picture as float32; nothing is drawn from `rng`."""
         array = as_array(image)
         if array.dtype == np.uint8:
-            levels = array.transpose(2, 0, 1).astype(np.float32)
-            # Paddle divides by a number by multiplying with its reciprocal.
-            levels *= np.float32(1.0 / 255.0)
-            array = levels.transpose(1, 2, 0)
+            array = (array.transpose(2, 0, 1).astype(np.float32) / np.float32(255)).transpose(1, 2, 0)
         return array.transpose(2, 0, 1) if self.data_format == "CHW" else array
 
 

@@ -43,7 +43,7 @@ class Labels:
 
     @classmethod
     def read(cls, path: Union[str, Path], delimiter: Optional[str] = None) -> Labels:
-        """Read a file of lines "id name", UTF-8 or else GBK; names may contain spaces, empty lines are skipped.
+        """Read a file of lines "id name", UTF-8 or else GBK; a name may contain spaces.
 
         Args:
             path: the file.
