@@ -56,14 +56,12 @@ class Global:
         use_visualdl: write scalars for VisualDL to `output_dir`.
         image_shape: [3, height, width] of the network input, for export and `to_static`.
         save_inference_dir: folder for the exported model.
-        eval_mode: how a model is evaluated; a classifier is the only kind here.
         seed: seed of weights, data order and augmentation; False and null mean 0, as in PaddleClas.
         log_ranks: processes that write log lines.
         update_freq: steps whose gradients are summed up for one update.
         iter_per_epoch: steps in an epoch; None is one pass over the data.
         to_static: train the network as a static graph.
         print_mem_info: add the memory of the device to log lines.
-        export_for_fd: write `inference.yml` beside the exported model; we always do.
     """
 
     epochs: PositiveInt
@@ -79,17 +77,19 @@ class Global:
     use_visualdl: bool = False
     image_shape: tuple[Annotated[int, Choice((3,))], PositiveInt, PositiveInt] = (3, 224, 224)
     save_inference_dir: str = "./inference"
-    eval_mode: Annotated[str, Choice(("classification",))] = "classification"
     seed: Annotated[int, Range(0, 2**32 - 1), Means((False, None), 0)] = 0
     log_ranks: Annotated[tuple[NonNegativeInt, ...], Alone(NonNegativeInt)] = (0,)
     update_freq: PositiveInt = 1
     iter_per_epoch: Optional[PositiveInt] = None
     to_static: bool = False
     print_mem_info: bool = False
-    export_for_fd: bool = False
 
     refused_keys: ClassVar[Mapping[str, Refused]] = {
         "train_mode": _refused("training with a procedure of its own (fixmatch, progressive, metabin)"),
+        "eval_mode": _refused("evaluation of retrieval and of faces", "classification"),
+        "export_for_fd": Refused(
+            "`inference.yml` is always written; write True or False.", (None, False, True)
+        ),
         "use_dali": Refused("DALI decodes on the GPU in PaddleClas' own loader; leave it False."),
         "use_multilabel": _refused("several labels per picture"),
         "feature_normalize": _refused("retrieval", True),

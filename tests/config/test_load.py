@@ -164,7 +164,7 @@ def test_a_misspelt_key_is_named_with_its_line(number: int, tmp_path: Path) -> N
         ("Global.device=gpuu", "Did you mean 'gpu'"),
         ("Global.use_multilabel=True", "several labels per picture is out of scope here"),
         ("Global.train_mode=fixmatch", "ppghost.register()"),
-        ("Global.eval_mode=retrieval", "accepted: 'classification'"),
+        ("Global.eval_mode=retrieval", "evaluation of retrieval"),
         ("Global.use_dali=True", "leave it False"),
         ("Global.auto_cast=amp", "AMP.use_amp=True"),
         ("Global.seed=-1", "at least 0"),
