@@ -1,7 +1,8 @@
 """The only door to PaddleClas: makes our models buildable by PaddleClas' own `build_model` and Engine.
 
 PaddleClas finds a network by its name in the module `ppcls.arch` (source tree) or `paddleclas.ppcls.arch`
-(wheel) and calls it as `f(pretrained=False, use_ssld=False, **kwargs)`. Registering puts such functions there.
+(wheel) and calls it as `f(pretrained=False, use_ssld=False, **kwargs)`.
+Registering puts such functions there.
 
 Door: the only module that may import ppcls or paddleclas.
 """
@@ -99,7 +100,7 @@ def _import_first(names: Iterable[str]) -> ModuleType:
             raise _broken(name, error) from error
     raise ToolMissingError(
         "register() needs PaddleClas and found none. Run from its source tree (or add it to PYTHONPATH), or "
-        "install the wheel in an environment of its own with Python 3.10 or 3.11: pip install paddleclas==2.6.0"
+        "install the wheel, in an environment of its own with Python 3.10 or 3.11: paddleclas==2.6.0."
     )
 
 
