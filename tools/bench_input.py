@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 # The measured side may be PaddleClas' interpreter, so everything above is the standard library.
 ROOT = Path(__file__).resolve().parent.parent
@@ -101,14 +101,14 @@ def cpu_seconds() -> float:
 class Side:
     """One of the measured programs, running and waiting for orders."""
 
-    def __init__(self, python: str, arguments: list[str], cwd: Optional[str] = None) -> None:
+    def __init__(self, name: str, python: str, arguments: list[str]) -> None:
+        self._name = name
         self._process = subprocess.Popen(
-            [python, str(Path(__file__).resolve()), *arguments],
+            [python, str(Path(__file__).resolve()), "--serve", name, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            cwd=cwd,
         )
 
     def measure(self, workers: int, epochs: int) -> dict[str, float]:
@@ -119,7 +119,9 @@ class Side:
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"{' '.join(map(str, self._process.args))} ended; run it by hand to see why.")
+            raise SystemExit(
+                f"The {self._name} side ended; run this command with --serve {self._name} to see why."
+            )
         answer = json.loads(line)
         return {
             "pictures_per_second": answer["pictures"] / answer["seconds"],
@@ -190,11 +192,11 @@ def main() -> None:
         return
     common = ["-c", config_path, "--mode", arguments.mode]
     common += [part for override in arguments.override for part in ("-o", override)]
-    sides = {"ppghost": Side(sys.executable, ["--serve", "ppghost", *common])}
+    sides = {"ppghost": Side("ppghost", sys.executable, common)}
     if arguments.paddleclas_root:
         root, python = str(Path(arguments.paddleclas_root).resolve()), arguments.paddleclas_python
-        theirs = ["--serve", "paddleclas", "--paddleclas-root", root, "--paddleclas-python", python, *common]
-        sides["paddleclas"] = Side(python, theirs)
+        theirs = ["--paddleclas-root", root, "--paddleclas-python", python, *common]
+        sides["paddleclas"] = Side("paddleclas", python, theirs)
     for side in sides.values():
         side.measure(0, 1)  # fills the page cache and whatever is made on first use
     report: dict[str, Any] = {"config": arguments.config, "mode": arguments.mode, "cpus": os.cpu_count()}

@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import traceback
 import warnings
 from collections import deque
 from collections.abc import Iterator
@@ -27,6 +28,10 @@ from ppghost.errors import ConfigError, DataError
 
 # How long a worker may take to leave when it is asked to, in seconds; then it is ended.
 _PATIENCE_SECONDS = 2.0
+
+
+class WorkerTracebackError(Exception):
+    """Carries the traceback of a worker as text; the cause of the error that the worker met."""
 
 
 class Crew(Protocol):
@@ -135,6 +140,8 @@ class ProcessCrew:
         except (EOFError, OSError) as error:
             raise self._obituary(number) from error
         self._busy[number] -= 1
+        if outcome.error is not None:
+            outcome.error.__cause__ = WorkerTracebackError(outcome.traceback)
         return outcome
 
     def _obituary(self, number: int) -> DataError:
@@ -196,12 +203,12 @@ def _serve(reader: Reader, pipe: Connection, other_end: Connection, shared: bool
 
 def _portable(outcome: Outcome) -> Outcome:
     """Return the outcome with an error that survives the pipe."""
-    if outcome.error is None:
+    error = outcome.error
+    if error is None:
         return outcome
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     try:
-        pickle.loads(pickle.dumps(outcome.error))
+        pickle.loads(pickle.dumps(error))
     except Exception:  # noqa: BLE001 - an exception's own pickling code may raise anything
-        plain = RuntimeError(f"{type(outcome.error).__name__}: {outcome.error}")
-        plain.__cause__ = outcome.error.__cause__
-        return Outcome(outcome.task, error=plain)
-    return outcome
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    return Outcome(outcome.task, error=error, traceback=f"in a data worker:\n{text}")

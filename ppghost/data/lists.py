@@ -1,8 +1,8 @@
 """List files: which pictures there are and what they show.
 
 A list file has one picture per line, `path<delimiter>label`. Whatever follows the last delimiter is the
-label, so paths may contain blanks. ImageNet's list has 1.3 million lines: the paths stay in one block of bytes,
-which worker processes share without copying, where a list of strings would be copied page by page.
+label, so paths may contain blanks. ImageNet's list has 1.3 million lines: the paths stay in one block of
+bytes, which worker processes share without copying, where a list of strings would be copied page by page.
 
 This room may import paddle, but this file needs none; never `nets`, `train` or `zoo`.
 """

@@ -159,7 +159,7 @@ class Loader:
     def _steer(self, epoch: int, number: int) -> None:
         """Make batch `number` of `epoch` the next one; what was read ahead for another course is dropped."""
         if self._crew is None:
-            self._crew = self._assemble()
+            self._crew = self._assemble(epoch, number)
         if self._expected != (epoch, number):
             assert self._slots is not None, "the crew was assembled with slots"
             self._slots.generation[0] += 1
@@ -182,11 +182,10 @@ class Loader:
             for number in range(start if each == epoch else 0, self.steps_per_epoch):
                 yield each, number
 
-    def _assemble(self) -> Crew:
+    def _assemble(self, epoch: int, number: int) -> Crew:
+        """Return a crew that can read from batch `number` of `epoch` on."""
         if self._slots is None:
-            self._shapes = {
-                size: self._probe(number, size) for size, number in self._first_of_each_size().items()
-            }
+            self._shapes = self._probe(epoch, number)
             classes = self._recipe.class_num if self._recipe.batch_ops else 0
             floats = max(math.prod(shape) for shape in self._shapes.values())
             shared = self._workers > 0 and self._shared
@@ -199,26 +198,29 @@ class Loader:
         weakref.finalize(self, _dismiss, crew, self._slots.generation)
         return crew
 
-    def _first_of_each_size(self) -> dict[PictureSize, int]:
-        plan = self._recipe.plan_of(1 if self._recipe.training else 0)
-        numbers = range(len(plan)) if plan.sizes is not None else range(1)
-        return {plan.size(number): number for number in reversed(numbers)}
-
-    def _probe(self, number: int, size: PictureSize) -> tuple[int, int, int]:
-        """Return the shape of the pictures of one size: that of the first one that can be read."""
-        epoch = 1 if self._recipe.training else 0
+    def _probe(self, epoch: int, number: int) -> dict[PictureSize, tuple[int, int, int]]:
+        """Return the shape of a picture for each size in the plan, read from the given batch on."""
         plan = self._recipe.plan_of(epoch)
+        numbers = [*range(number, len(plan)), *range(number)] if plan.sizes else [number]
+        firsts = {plan.size(each): each for each in reversed(numbers)}
+        return {
+            size: self._shape_from(epoch, int(plan.bounds[first]), size) for size, first in firsts.items()
+        }
+
+    def _shape_from(self, epoch: int, start: int, size: PictureSize) -> tuple[int, int, int]:
+        """Return the shape of the first picture from a position on that can be read."""
         broken: list[Skipped] = []
-        for position in range(int(plan.bounds[number]), len(plan.indices)):
+        for position in [*range(start, self.sample_count), *range(start)]:
             try:
-                height_width = self._recipe.read(epoch, position, size)[0].shape
+                picture, _ = self._recipe.read(epoch, position, size)
             except (DataError, OSError) as error:
-                broken.append((self._recipe.name(epoch, position), str(error)))
-                if not self._recipe.training or is_unbearable(len(broken), self.sample_count):
-                    break
+                broken.append(self._recipe.excuse(epoch, position, error))
             else:
-                return (int(height_width[0]), int(height_width[1]), int(height_width[2]))
-        raise self._too_many(broken) if self._recipe.training else DataError(": ".join(broken[0]))
+                channels, height, width = picture.shape
+                return channels, height, width
+            if is_unbearable(len(broken), self.sample_count):
+                break
+        raise self._too_many(broken)
 
     def _await_first(self) -> _Flight:
         """Return the first flight of the queue, landed; keeps the crew supplied while it waits."""
@@ -299,8 +301,8 @@ class Loader:
         named = "; ".join(f"'{name}' ({reason})" for name, reason in broken[:_NAMED])
         more = "; ..." if len(broken) > _NAMED else ""
         return TrainingError(
-            f"{len(broken)} of the {self.sample_count} pictures of the epoch cannot be read, and training bears "
-            f"1 %: {named}{more}. Repair them, or take their lines out of the list."
+            f"{len(broken)} of the {self.sample_count} pictures of the epoch cannot be read, and training "
+            f"bears 1 %: {named}{more}. Repair them, or take their lines out of the list."
         )
 
 

@@ -5,7 +5,6 @@ Must not import paddle: a worker that never touches paddle can be forked from a 
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
@@ -57,6 +56,7 @@ class Outcome:
         soft: the labels are distributions.
         skipped: path and reason of each sample that could not.
         error: why the task failed as a whole, or None.
+        traceback: where in a worker that was, as text; tracebacks themselves cannot travel.
     """
 
     task: Task
@@ -64,6 +64,7 @@ class Outcome:
     soft: bool = False
     skipped: tuple[Skipped, ...] = ()
     error: Optional[BaseException] = None
+    traceback: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,20 @@ class Recipe:
         """Return the name of the sample at a position of an epoch."""
         return self.samples.name(int(self.plan_of(epoch).indices[position]))
 
+    def excuse(self, epoch: int, position: int, error: Exception) -> Skipped:
+        """Return what to note about a sample that cannot be read.
 
-class WorkerTracebackError(Exception):
-    """Carries the traceback of a worker as text; the cause of the error that the worker met."""
+        Raises:
+            DataError: this is an evaluation, which excuses nothing.
+        """
+        name = self.name(epoch, position)
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if not self.training:
+            raise DataError(
+                f"The picture '{name}' cannot be read: {reason.rstrip('.')}. An evaluation counts every "
+                "picture once: repair it, or take its line out of the list."
+            ) from error
+        return name, reason
 
 
 class Reader:
@@ -130,7 +142,6 @@ class Reader:
         try:
             return self._read(task)
         except Exception as error:  # noqa: BLE001 - it is raised where the batch is asked for
-            error.__cause__ = error.__cause__ or WorkerTracebackError(f"\n{traceback.format_exc()}")
             return Outcome(task, error=error)
 
     def blocks(self, task: Task) -> list[memoryview]:
@@ -156,27 +167,17 @@ class Reader:
             try:
                 picture, label = self._recipe.read(task.epoch, position, size)
             except (DataError, OSError) as error:
-                skipped.append(self._skip(self._recipe.name(task.epoch, position), error))
+                skipped.append(self._recipe.excuse(task.epoch, position, error))
                 continue
             if picture.shape != images.shape[1:]:
                 raise DataError(
                     f"'{self._recipe.name(task.epoch, position)}' becomes {list(picture.shape)}, other "
-                    f"pictures {list(images.shape[1:])}. End transform_ops with an op of fixed size, like CropImage."
+                    f"pictures {list(images.shape[1:])}. End transform_ops with a fixed size (CropImage)."
                 )
             images[kept], labels[kept] = picture, label
             kept += 1
         soft = self._apply_batch_ops(task, images[:kept], soft_labels, labels[:kept])
         return Outcome(task, kept, soft, tuple(skipped))
-
-    def _skip(self, name: str, error: Exception) -> Skipped:
-        """Return what to note about a sample that cannot be read, or raise in an evaluation."""
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        if not self._recipe.training:
-            raise DataError(
-                f"The picture '{name}' cannot be read: {reason} An evaluation counts every picture once: "
-                "repair it, or take its line out of the list."
-            ) from error
-        return name, reason
 
     def _apply_batch_ops(
         self, task: Task, images: np.ndarray, soft_labels: np.ndarray, labels: np.ndarray

@@ -1,0 +1,1 @@
+"""Tests of `ppghost.data` and of the DataLoader section."""
