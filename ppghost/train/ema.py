@@ -83,7 +83,7 @@ class Ema:
                     f"the network's has {list(average.shape)}."
                 )
         for name, average in self._average.items():
-            paddle.assign(paddle.to_tensor(state[name]).astype(average.dtype), output=average)
+            paddle.assign(state[name], output=average)
 
 
 def _state(net: nn.Layer) -> dict[str, Tensor]:

@@ -28,6 +28,16 @@ class Constant(lr.LRScheduler):
         return self.base_lr
 
 
+class LinearWarmup(lr.LinearWarmup):
+    """Paddle's warm-up, which resumes without a warning about its own state; the name stands in the log."""
+
+    def set_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a state that `state_dict` gave."""
+        state = dict(state_dict)
+        self.learning_rate.set_state_dict(state.pop("LinearWarmup_LR"))
+        lr.LRScheduler.set_state_dict(self, state)
+
+
 @dataclass(frozen=True)
 class _Run:
     """How long a run is, in moves of the learning rate.
@@ -75,7 +85,7 @@ def build_schedule(spec: recipe.Schedule, epochs: int, steps_per_epoch: int) -> 
     run = _Run(epochs, 1 if spec.by_epoch else steps_per_epoch, epochs * steps_per_epoch, warmup)
     schedule = _curve(spec, run)
     if isinstance(spec, recipe.Warmup) and run.moves(warmup) > 0:
-        schedule = lr.LinearWarmup(
+        schedule = LinearWarmup(
             schedule, run.moves(warmup), spec.warmup_start_lr, spec.start, last_epoch=spec.last_epoch
         )
     schedule.by_epoch = spec.by_epoch
