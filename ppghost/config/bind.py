@@ -8,6 +8,7 @@ Ground: no paddle, nothing of ours but the rock.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -29,7 +30,7 @@ from ppghost.config.reader import (
     parse_arithmetic,
     to_plain,
 )
-from ppghost.config.types import Alone, Arithmetic, Choice, Keyed, Means, Named, Range, Refused, Rest
+from ppghost.config.types import Alone, Arithmetic, Choice, Keyed, Means, Named, Range, Refused
 from ppghost.errors import ConfigError, suggest
 
 _SCALARS = {bool: "true or false", int: "an integer", float: "a number", str: "a text", type(None): "null"}
@@ -260,50 +261,31 @@ class _Binder:
         if table is None:
             raise self._mismatch(node, schema, path)
         before = len(self.problems)
-        fields = _fields(schema)
-        rest = next((name for name, (annotation, _) in fields.items() if _is_rest(annotation)), None)
-        known, others = self._split(table, schema, rest, path)
+        known = self._known(table, schema, path)
         values: dict[str, Any] = {}
-        if rest is not None:
-            known[rest] = MappingNode(others, table.place, table.keys)
-        for name, (annotation, required) in fields.items():
+        for name, (annotation, required) in _fields(schema).items():
             if name in known:
-                try:
-                    values[name] = self.bind(
-                        known[name], annotation, path if name == rest else _join(path, name)
-                    )
-                except _UnboundError:
-                    continue
+                with contextlib.suppress(_UnboundError):
+                    values[name] = self.bind(known[name], annotation, _join(path, name))
             elif required:
-                self._fail(
-                    table.place, path, f"the key '{name}' is missing; accepted: {describe_type(annotation)}."
-                )
+                message = f"the key '{name}' is missing; accepted: {describe_type(annotation)}."
+                self._fail(table.place, path, message)
         if len(self.problems) > before:
             raise _UnboundError
         return self._construct(schema, values, table, path)
 
-    def _split(
-        self, table: MappingNode, schema: type, rest: Optional[str], path: str
-    ) -> tuple[dict[str, Node], dict[str, Node]]:
-        """Part the entries into those that fields name and those that the rest field takes; refuse others."""
+    def _known(self, table: MappingNode, schema: type, path: str) -> dict[str, Node]:
+        """Return the entries that fields of the schema name; refuse the others."""
         fields = _fields(schema)
         refused: Mapping[str, Refused] = getattr(schema, "refused_keys", {})
-        known: dict[str, Node] = {}
-        others: dict[str, Node] = {}
         for key, item in table.entries.items():
-            if key in fields and key != rest:
-                known[key] = item
-            elif key in refused:
-                if not _is_among(to_plain(item), refused[key].harmless):
-                    message = f"given {describe_value(item)}; {refused[key].sentence}"
-                    self._fail(table.place_of(key), _join(path, key), message)
-            elif rest is not None:
-                others[key] = item
-            else:
-                names = (name for name in fields if name != rest)
-                message = f"unknown key {key!r}. {suggest(key, names, most=12)}"
+            if key in refused and not _is_among(to_plain(item), refused[key].harmless):
+                message = f"given {describe_value(item)}; {refused[key].sentence}"
                 self._fail(table.place_of(key), _join(path, key), message)
-        return known, others
+            elif key not in refused and key not in fields:
+                message = f"unknown key {key!r}. {suggest(key, fields, most=12)}"
+                self._fail(table.place_of(key), _join(path, key), message)
+        return {key: item for key, item in table.entries.items() if key in fields}
 
     def _construct(self, schema: type, values: dict[str, Any], table: MappingNode, path: str) -> Any:
         try:
@@ -397,12 +379,6 @@ def _is_union(annotation: Any) -> bool:
 
 def _base(annotation: Any) -> Any:
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
-
-
-def _is_rest(annotation: Any) -> bool:
-    return get_origin(annotation) is Annotated and any(
-        isinstance(mark, Rest) for mark in get_args(annotation)[1:]
-    )
 
 
 def _is_among(value: Any, values: tuple[Any, ...]) -> bool:

@@ -179,7 +179,12 @@ REFUSED_ARCHS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Loss:
-    """What is minimised (`Train`) and what is reported in evaluation (`Eval`)."""
+    """What is minimised, and what is reported in evaluation.
+
+    Attributes:
+        Train: the losses whose weighted sum is minimised.
+        Eval: the losses computed on evaluation data.
+    """
 
     Train: tuple[AnyLoss, ...] = ()
     Eval: tuple[AnyLoss, ...] = ()
@@ -187,7 +192,12 @@ class Loss:
 
 @dataclass(frozen=True)
 class Metric:
-    """What is measured on training batches and in evaluation."""
+    """What is measured.
+
+    Attributes:
+        Train: on training batches.
+        Eval: on evaluation data; the first figure of the first metric decides which model is best.
+    """
 
     Train: tuple[AnyMetric, ...] = ()
     Eval: tuple[AnyMetric, ...] = ()
@@ -198,7 +208,12 @@ _RETRIEVAL_SPLIT = _refused("retrieval with a gallery and queries")
 
 @dataclass(frozen=True)
 class DataLoader:
-    """The pictures to learn from and those to evaluate on."""
+    """The pictures.
+
+    Attributes:
+        Train: those to learn from; None where absent.
+        Eval: those to evaluate on; None where absent.
+    """
 
     Train: Optional[Split] = None
     Eval: Optional[Split] = None
@@ -278,7 +293,20 @@ class ProfilerOptions:
 
 @dataclass(frozen=True)
 class Sections:
-    """The top level of a YAML file."""
+    """The top level of a YAML file. What only one program needs may be absent in the file of another.
+
+    Attributes:
+        Global: the run as a whole.
+        Arch: the network.
+        AMP: mixed precision; None where the section is absent.
+        EMA: averaged weights; None where the section is absent.
+        Loss: training and evaluation losses.
+        Optimizer: one optimizer, or several with a `scope` each, written as a list.
+        DataLoader: training and evaluation pictures.
+        Infer: prediction; None where the section is absent.
+        Metric: training and evaluation metrics.
+        profiler_options: None does not profile.
+    """
 
     Global: Global
     Arch: Arch

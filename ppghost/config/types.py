@@ -106,11 +106,6 @@ class Refused:
     harmless: tuple[Any, ...] = (None, False)
 
 
-@dataclass(frozen=True)
-class Rest:
-    """Marks the one `Mapping` field of a schema that takes every key that no other field names."""
-
-
 PositiveInt = Annotated[int, Range(1)]
 NonNegativeInt = Annotated[int, Range(0)]
 PositiveFloat = Annotated[float, Range(0, above=True)]
