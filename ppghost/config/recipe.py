@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Optional, TypeVar, Union
+from typing import Annotated, Any, ClassVar, Optional, TypeVar
 
 from ppghost.config.types import (
+    Alone,
     Arithmetic,
     Choice,
     Fraction,
@@ -34,14 +35,8 @@ Rate = Annotated[float, Arithmetic(), Range(0)]
 _PADDLECLAS = "train it with PaddleClas itself after `ppghost.register()`"
 
 
-class _Table(dict[str, Any]):
-    """A table that has a hash, because Optional[...] hashes its argument and the marks in it hold tables."""
-
-    __hash__ = object.__hash__  # type: ignore[assignment]
-
-
-def _table(*specs: type) -> _Table:
-    return _Table({spec.__name__: spec for spec in specs})
+def _table(*specs: type) -> dict[str, type]:
+    return {spec.__name__: spec for spec in specs}
 
 
 def _refuse(names: str, why: str) -> dict[str, str]:
@@ -85,36 +80,34 @@ class SoftTargetCrossEntropy:
 
 LOSSES: Mapping[str, type] = _table(CELoss, SoftTargetCrossEntropy)
 
-REFUSED_LOSSES: Mapping[str, str] = _Table(
-    {
-        "MixCELoss": "MixCELoss is gone from PaddleClas too; CELoss takes soft labels",
-        "GoogLeNetLoss": "GoogLeNetLoss reads the three outputs of GoogLeNet; GhostNet has one, use CELoss",
-        **_refuse(
-            "DistillationCELoss DistillationGTCELoss DistillationDMLLoss DistillationDistanceLoss "
-            "DistillationRKDLoss DistillationKLDivLoss DistillationDKDLoss DistillationWSLLoss "
-            "DistillationSKDLoss DistillationMultiLabelLoss DistillationDISTLoss DistillationPairLoss "
-            "DMLLoss DistanceLoss AFDLoss",
-            "distillation losses come with `Arch: DistillationModel`, which this version does not carry; "
-            f"{_PADDLECLAS}",
-        ),
-        **_refuse(
-            "CenterLoss ContrastiveLoss ContrastiveLoss_XBM EmlLoss MSMLoss NpairsLoss TriHardLoss "
-            "TripletLoss TripletLossV2 TripletAngularMarginLoss TripletAngularMarginLoss_XBM SupConLoss "
-            "PairwiseCosface",
-            f"it compares feature vectors (retrieval, re-identification, faces), not classes; {_PADDLECLAS}",
-        ),
-        **_refuse("DSHSDLoss LCDSHLoss DCHLoss", f"it learns hash codes for retrieval; {_PADDLECLAS}"),
-        **_refuse(
-            "MultiLabelLoss MultiLabelAsymmetricLoss",
-            f"several labels per picture are out of scope here; {_PADDLECLAS}",
-        ),
-        **_refuse("SoftSupConLoss CCSSLCELoss", f"FixMatch training is out of scope here; {_PADDLECLAS}"),
-        **_refuse(
-            "CELossForMetaBIN TripletLossForMetaBIN InterDomainShuffleLoss IntraDomainScatterLoss",
-            f"MetaBIN training is out of scope here; {_PADDLECLAS}",
-        ),
-    }
-)
+REFUSED_LOSSES: Mapping[str, str] = {
+    "MixCELoss": "MixCELoss is gone from PaddleClas too; CELoss takes soft labels",
+    "GoogLeNetLoss": "GoogLeNetLoss reads the three outputs of GoogLeNet; GhostNet has one, use CELoss",
+    **_refuse(
+        "DistillationCELoss DistillationGTCELoss DistillationDMLLoss DistillationDistanceLoss "
+        "DistillationRKDLoss DistillationKLDivLoss DistillationDKDLoss DistillationWSLLoss "
+        "DistillationSKDLoss DistillationMultiLabelLoss DistillationDISTLoss DistillationPairLoss "
+        "DMLLoss DistanceLoss AFDLoss",
+        "distillation losses come with `Arch: DistillationModel`, which this version does not carry; "
+        f"{_PADDLECLAS}",
+    ),
+    **_refuse(
+        "CenterLoss ContrastiveLoss ContrastiveLoss_XBM EmlLoss MSMLoss NpairsLoss TriHardLoss "
+        "TripletLoss TripletLossV2 TripletAngularMarginLoss TripletAngularMarginLoss_XBM SupConLoss "
+        "PairwiseCosface",
+        f"it compares feature vectors (retrieval, re-identification, faces), not classes; {_PADDLECLAS}",
+    ),
+    **_refuse("DSHSDLoss LCDSHLoss DCHLoss", f"it learns hash codes for retrieval; {_PADDLECLAS}"),
+    **_refuse(
+        "MultiLabelLoss MultiLabelAsymmetricLoss",
+        f"several labels per picture are out of scope here; {_PADDLECLAS}",
+    ),
+    **_refuse("SoftSupConLoss CCSSLCELoss", f"FixMatch training is out of scope here; {_PADDLECLAS}"),
+    **_refuse(
+        "CELossForMetaBIN TripletLossForMetaBIN InterDomainShuffleLoss IntraDomainScatterLoss",
+        f"MetaBIN training is out of scope here; {_PADDLECLAS}",
+    ),
+}
 
 # -------------------------------------------------------------------------------------- learning rates
 
@@ -143,6 +136,7 @@ class Schedule:
     auto_scale: bool = False
     base_total_batch: Optional[PositiveInt] = None
 
+    # The keys that hold learning rates; the first is the one that a warm-up climbs to.
     rates: ClassVar[tuple[str, ...]] = ("learning_rate",)
     refused_keys: ClassVar[Mapping[str, Refused]] = {
         "epochs": Refused("the length of the run is Global.epochs; remove this key, it never had an effect"),
@@ -202,12 +196,12 @@ class Warmup(Schedule):
         return float(getattr(self, self.rates[0]))
 
 
-# A dataclass collects fields from its bases in reverse: obligatory keys live in a base of their own, named
-# last, so that they come before the optional ones on Python 3.9, which has no keyword-only fields.
-
-
 # Factor of a drop of the rate: between 0 and 1, both excluded (see `_check_drop`).
 Drop = Annotated[float, Arithmetic(), Range(0, 1, above=True)]
+
+
+# A dataclass collects fields from its bases in reverse: obligatory keys live in a base of their own, named
+# last, so that they come before the optional ones on Python 3.9, which has no keyword-only fields.
 
 
 @dataclass(frozen=True)
@@ -481,7 +475,7 @@ SCHEDULES: Mapping[str, type[Schedule]] = _table(
     OneCycleLR,
 )
 
-REFUSED_SCHEDULES: Mapping[str, str] = _Table({})
+REFUSED_SCHEDULES: Mapping[str, str] = {}
 
 # ------------------------------------------------------------------------------------------ optimizers
 
@@ -511,7 +505,7 @@ class L2:
 REGULARIZERS: Mapping[str, type] = _table(L1, L2)
 
 AnySchedule = Annotated[Any, Named("learning rate", SCHEDULES, REFUSED_SCHEDULES, default="Constant")]
-AnyRegularizer = Annotated[Any, Named("regularizer", REGULARIZERS, _table())]
+AnyRegularizer = Annotated[Any, Named("regularizer", REGULARIZERS, {})]
 
 
 @dataclass(frozen=True)
@@ -664,11 +658,9 @@ class AdamW(_Selective):
 
 OPTIMIZERS: Mapping[str, type[Optimizer]] = _table(SGD, Momentum, Adam, RMSProp, AdamW)
 
-REFUSED_OPTIMIZERS: Mapping[str, str] = _Table(
-    {
-        "AdamWDL": "AdamWDL lowers the learning rate by transformer layer; GhostNet has none, use AdamW",
-    }
-)
+REFUSED_OPTIMIZERS: Mapping[str, str] = {
+    "AdamWDL": "AdamWDL lowers the learning rate by transformer layer; GhostNet has none, use AdamW",
+}
 
 # --------------------------------------------------------------------------------------------- metrics
 
@@ -681,7 +673,7 @@ class TopkAcc:
         topk: the values of k; each is cut to the number of classes.
     """
 
-    topk: Union[PositiveInt, tuple[PositiveInt, ...]] = (1, 5)
+    topk: Annotated[tuple[PositiveInt, ...], Alone(PositiveInt)] = (1, 5)
 
     def __post_init__(self) -> None:
         if self.topk == ():
@@ -690,18 +682,16 @@ class TopkAcc:
 
 METRICS: Mapping[str, type] = _table(TopkAcc)
 
-REFUSED_METRICS: Mapping[str, str] = _Table(
-    {
-        "DistillationTopkAcc": "it comes with `Arch: DistillationModel`, which this version does not carry; "
-        f"{_PADDLECLAS}",
-        "GoogLeNetTopkAcc": "it reads the three outputs of GoogLeNet; GhostNet has one, use TopkAcc",
-        **_refuse("mAP mINP Recallk Precisionk TprAtFpr", f"retrieval is out of scope here; {_PADDLECLAS}"),
-        **_refuse(
-            "HammingDistance AccuracyScore ATTRMetric MultilabelMeanAccuracy MultiLabelMAP",
-            f"several labels per picture are out of scope here; {_PADDLECLAS}",
-        ),
-    }
-)
+REFUSED_METRICS: Mapping[str, str] = {
+    "DistillationTopkAcc": "it comes with `Arch: DistillationModel`, which this version does not carry; "
+    f"{_PADDLECLAS}",
+    "GoogLeNetTopkAcc": "it reads the three outputs of GoogLeNet; GhostNet has one, use TopkAcc",
+    **_refuse("mAP mINP Recallk Precisionk TprAtFpr", f"retrieval is out of scope here; {_PADDLECLAS}"),
+    **_refuse(
+        "HammingDistance AccuracyScore ATTRMetric MultilabelMeanAccuracy MultiLabelMAP",
+        f"several labels per picture are out of scope here; {_PADDLECLAS}",
+    ),
+}
 
 # ------------------------------------------------------------------------------------------ AMP and EMA
 

@@ -39,7 +39,7 @@ class Ema:
             average = self._average[name]
             if average.dtype in _FLOATS:
                 average.scale_(self.decay)
-                average.add_(tensor.astype(average.dtype) * (1.0 - self.decay))
+                average.add_(_cast(tensor, average.dtype) * (1.0 - self.decay))
             else:
                 paddle.assign(tensor, output=average)
 
@@ -101,4 +101,9 @@ def _wide(tensor: Tensor) -> Tensor:
 
 def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
     for name, tensor in target.items():
-        paddle.assign(source[name].astype(tensor.dtype), output=tensor)
+        paddle.assign(_cast(source[name], tensor.dtype), output=tensor)
+
+
+def _cast(tensor: Tensor, dtype: paddle.dtype) -> Tensor:
+    # Paddle's astype copies even where there is nothing to cast.
+    return tensor if tensor.dtype == dtype else tensor.astype(dtype)

@@ -101,8 +101,7 @@ def _counter(spec: Any) -> tuple[list[str], Counter]:
 
 @_counter.register(recipe.TopkAcc)
 def _(spec: recipe.TopkAcc) -> tuple[list[str], Counter]:
-    ks = (spec.topk,) if isinstance(spec.topk, int) else spec.topk
-    return [f"top{k}" for k in ks], functools.partial(_count_topk, ks=ks)
+    return [f"top{k}" for k in spec.topk], functools.partial(_count_topk, ks=spec.topk)
 
 
 def _count_topk(logits: Tensor, labels: Tensor, ks: tuple[int, ...]) -> dict[str, int]:

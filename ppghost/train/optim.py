@@ -83,7 +83,7 @@ def _in_scope(net: nn.Layer, scope: str) -> dict[str, Parameter]:
     named = {
         path: parameter
         for path, parameter in net.named_parameters()
-        if not parameter.stop_gradient and any(path == root or path.startswith(root) for root in roots)
+        if not parameter.stop_gradient and path.startswith(tuple(roots))
     }
     if not named:
         raise ConfigError(

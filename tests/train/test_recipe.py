@@ -99,7 +99,6 @@ def test_a_rate_without_a_name_is_constant_and_numbers_may_be_texts():
 
 
 def test_optional_lists_of_components_can_be_annotated():
-    # Optional hashes its argument, and the tables in the marks must bear that.
     annotation = typing.Optional[tuple[recipe.AnyMetric, ...]]
     assert bound([{"TopkAcc": {"topk": [1, 5]}}], annotation) == (recipe.TopkAcc((1, 5)),)
     assert bound(None, annotation) is None
