@@ -24,9 +24,10 @@ from typing import Optional
 
 from ppghost.errors import ToolMissingError
 
-SOURCES = ("depthwise.h", "depthwise.c", "dispatch.c")
+HEADERS = ("vector.h", "depthwise.h", "pointwise.h")
+KERNELS = ("depthwise", "pointwise")
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-ffp-contract=fast")
-# One object of depthwise.c for each: every name is a `Kernels` table that dispatch.c chooses from.
+# One object of each kernel for each of these; dispatch.c chooses among them when it runs.
 INSTRUCTION_SETS: dict[str, dict[str, tuple[str, ...]]] = {
     "x86_64": {
         "baseline": (),
@@ -40,10 +41,16 @@ DIGEST_BYTES = hashlib.sha256().digest_size
 REMEDY = "Install a C compiler (Debian, Ubuntu: apt install gcc; macOS: xcode-select --install) or set CC."
 
 
-class Shape(ctypes.Structure):
+class DepthwiseShape(ctypes.Structure):
     """Sizes of one depthwise convolution; the C side's `Shape`."""
 
     _fields_ = [(name, ctypes.c_int) for name in ("batch", "channels", "height", "width", "kernel", "stride")]
+
+
+class PointwiseShape(ctypes.Structure):
+    """Sizes of one 1x1 convolution; the C side's `PointwiseShape`."""
+
+    _fields_ = [(name, ctypes.c_int) for name in ("batch", "in_channels", "out_channels", "pixels")]
 
 
 def load_library(cache: Optional[Path] = None) -> ctypes.CDLL:
@@ -59,14 +66,16 @@ def load_library(cache: Optional[Path] = None) -> ctypes.CDLL:
         ToolMissingError: no compiler, or it fails; the message ends with what to install.
         OSError: the cache cannot be written, or the library cannot be loaded.
     """
-    path = (cache or default_cache()) / f"depthwise-{_build_key()}.so"
+    path = (cache or default_cache()) / f"ppghost-{_build_key()}.so"
     if not _is_intact(path):
         _build(path)
     library = ctypes.CDLL(str(path))
     pointer, whole = ctypes.c_void_p, ctypes.c_int
-    library.ppghost_depthwise_forward.argtypes = [ctypes.POINTER(Shape), *[pointer] * 3, whole, pointer]
-    library.ppghost_depthwise_backward.argtypes = [ctypes.POINTER(Shape), *[pointer] * 5, whole, pointer]
-    library.ppghost_depthwise_instructions.restype = ctypes.c_char_p
+    for kernel, shape in ("depthwise", DepthwiseShape), ("pointwise", PointwiseShape):
+        sizes = ctypes.POINTER(shape)
+        getattr(library, f"ppghost_{kernel}_forward").argtypes = [sizes, *[pointer] * 3, whole, pointer]
+        getattr(library, f"ppghost_{kernel}_backward").argtypes = [sizes, *[pointer] * 5, whole, pointer]
+    library.ppghost_instructions.restype = ctypes.c_char_p
     return library
 
 
@@ -84,7 +93,7 @@ def _instruction_sets() -> dict[str, tuple[str, ...]]:
 def _build_key() -> str:
     """Return what one build depends on, hashed: sources, flags and platform."""
     digest = hashlib.sha256(repr((FLAGS, _instruction_sets(), sys.platform, platform.machine())).encode())
-    for name in SOURCES:
+    for name in (*HEADERS, *(f"{kernel}.c" for kernel in (*KERNELS, "dispatch"))):
         digest.update((Path(__file__).parent / name).read_bytes())
     return digest.hexdigest()[:16]
 
@@ -112,12 +121,13 @@ def _build(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".build-") as folder:
         here, work = Path(__file__).parent, Path(folder)
-        compile_one = [*compiler, *FLAGS, "-c", str(here / "depthwise.c")]
-        jobs = [
-            [*compile_one, *flags, f"-DKERNELS=ppghost_kernels_{name}", "-o", str(work / f"{name}.o")]
-            for name, flags in _instruction_sets().items()
-        ]
-        jobs.append([*compiler, *FLAGS, "-c", str(here / "dispatch.c"), "-o", str(work / "dispatch.o")])
+        compile_one = [*compiler, *FLAGS, "-c"]
+        jobs = [[*compile_one, str(here / "dispatch.c"), "-o", str(work / "dispatch.o")]]
+        for kernel in KERNELS:
+            for name, flags in _instruction_sets().items():
+                table = f"ppghost_{kernel}_{name}"
+                source, target = str(here / f"{kernel}.c"), str(work / f"{table}.o")
+                jobs.append([*compile_one, source, *flags, f"-DKERNELS={table}", "-o", target])
         _run_together(jobs)
         library = work / "library.so"
         objects = [job[-1] for job in jobs]

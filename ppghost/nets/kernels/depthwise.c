@@ -15,30 +15,15 @@
  * not finite are done again by plain loops that skip the padding.
  */
 #include "depthwise.h"
+#include "vector.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__AVX512F__)
-#define VECTOR_BYTES 64
-#elif defined(__AVX__)
-#define VECTOR_BYTES 32
-#else
-#define VECTOR_BYTES 16
-#endif
-#define LANES (VECTOR_BYTES / (int)sizeof(float))
-#define INLINE static inline __attribute__((always_inline))
-
-typedef float Vector __attribute__((vector_size(VECTOR_BYTES)));
-typedef float LooseVector __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
-
 enum { MAX_TAPS = 25, UNROLL = 4, SLACK = UNROLL * LANES, GROUP_FLOATS = 4096 };
 
 /* ------------------------------------------------------------------ the two inner loops */
-
-INLINE Vector load(const float *p) { return *(const LooseVector *)p; }
-INLINE void store(float *p, Vector v) { *(LooseVector *)p = v; }
 
 /* y[i] = sum of w[t] * x[i + offset[t]] for i < length; writes up to SLACK floats more. */
 INLINE void correlate_taps(float *y, const float *x, const long *offset, const float *w, long length, int taps)
@@ -142,12 +127,6 @@ static Layout plan(const Shape *s, int most_planes)
 }
 
 static float *zeros(long count) { return calloc((size_t)count, sizeof(float)); }
-
-INLINE void copy_row(float *to, const float *from, int count)
-{
-    for (int j = 0; j < count; j++)
-        to[j] = from[j];
-}
 
 /* Write one plane [out_height, out_width] of a gradient; its first element lands at padding * (row + 1). */
 static void pack_gradient(float *to, const float *from, const Layout *at)
@@ -290,8 +269,9 @@ INLINE long plane_index(const Job *job, int picture, int channel)
     return (long)picture * job->shape.channels + channel;
 }
 
-static int forward(const Job *job, int first, int last)
+static int forward(const void *job_, int first, int last)
 {
+    const Job *job = job_;
     const Shape *s = &job->shape;
     const Layout at = plan(s, (s->batch + job->chunks - 1) / job->chunks);
     const long in_size = (long)s->height * s->width, out_size = (long)at.out_height * at.out_width;
@@ -379,8 +359,9 @@ static void weight_gradient(double *total, const Layout *at, const Scratch *scra
             total[(r + at->crop) * full_kernel + c + at->crop] += part[r * at->kernel + c];
 }
 
-static int backward(const Job *job, int first, int last)
+static int backward(const void *job_, int first, int last)
 {
+    const Job *job = job_;
     const Shape *s = &job->shape;
     const Layout at = plan(s, (s->batch + job->chunks - 1) / job->chunks);
     const long in_size = (long)s->height * s->width, out_size = (long)at.out_height * at.out_width;

@@ -20,15 +20,15 @@ typedef struct {
 
 /* Work on the pieces [first, last) of the job, a piece being one (channel, part of the batch).
  * Returns 0, or -1 when there was no memory for the scratch buffers. */
-typedef int (*Worker)(const Job *job, int first, int last);
+typedef int (*Worker)(const void *job, int first, int last);
 
 typedef struct {
     Worker forward, backward;
 } Kernels;
 
-extern const Kernels ppghost_kernels_baseline;
+extern const Kernels ppghost_depthwise_baseline;
 #if defined(__x86_64__)
-extern const Kernels ppghost_kernels_avx2, ppghost_kernels_avx512;
+extern const Kernels ppghost_depthwise_avx2, ppghost_depthwise_avx512;
 #endif
 
 #endif

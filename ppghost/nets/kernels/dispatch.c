@@ -1,5 +1,6 @@
-/* Depthwise convolution: choose the instruction set, share the work among threads. */
+/* Choose the instruction set, share the work among threads. The functions that Python calls. */
 #include "depthwise.h"
+#include "pointwise.h"
 
 #include <stdlib.h>
 
@@ -8,34 +9,41 @@
 typedef void (*Parallel)(void (*work)(void *), void *data, unsigned threads, unsigned flags);
 
 typedef struct {
-    const Job *job;
-    Worker work;
-    int pieces, grain, next, failed;
-} Queue;
+    Parallel parallel; /* NULL: no other threads */
+    int threads;
+} Team;
 
-static const Kernels *best_kernels(void)
+/* ------------------------------------------------------------------ instruction sets */
+
+typedef struct {
+    const char *name;
+    const Kernels *depthwise;
+    const PointwiseKernels *pointwise;
+} Instructions;
+
+static Instructions best_instructions(void)
 {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f"))
-        return &ppghost_kernels_avx512;
+        return (Instructions){"avx512", &ppghost_depthwise_avx512, &ppghost_pointwise_avx512};
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        return &ppghost_kernels_avx2;
+        return (Instructions){"avx2", &ppghost_depthwise_avx2, &ppghost_pointwise_avx2};
 #endif
-    return &ppghost_kernels_baseline;
+    return (Instructions){"baseline", &ppghost_depthwise_baseline, &ppghost_pointwise_baseline};
 }
 
-const char *ppghost_depthwise_instructions(void)
-{
-    const Kernels *best = best_kernels();
-#if defined(__x86_64__)
-    if (best == &ppghost_kernels_avx512)
-        return "avx512";
-    if (best == &ppghost_kernels_avx2)
-        return "avx2";
-#endif
-    return best == &ppghost_kernels_baseline ? "baseline" : "unknown";
-}
+const char *ppghost_instructions(void) { return best_instructions().name; }
+
+/* ------------------------------------------------------------------ threads */
+
+typedef int (*Work)(const void *job, int first, int last);
+
+typedef struct {
+    const void *job;
+    Work work;
+    int pieces, grain, next, failed;
+} Queue;
 
 static void drain(void *data)
 {
@@ -50,18 +58,21 @@ static void drain(void *data)
     }
 }
 
-static int run(const Job *job, Worker work, int threads, Parallel parallel)
+/* Do the pieces [0, pieces) of a job; returns 0, or -1 when one of them failed. */
+static int run(const void *job, Work work, int pieces, Team team)
 {
-    Queue queue = {job, work, job->shape.channels * job->chunks, 1, 0, 0};
-    queue.grain = queue.pieces / (threads * 4);
+    Queue queue = {job, work, pieces, 1, 0, 0};
+    queue.grain = pieces / (team.threads * 4);
     if (queue.grain < 1)
         queue.grain = 1;
-    if (threads > 1 && parallel)
-        parallel(drain, &queue, (unsigned)threads, 0);
+    if (team.threads > 1 && team.parallel && pieces > 1)
+        team.parallel(drain, &queue, (unsigned)team.threads, 0);
     else
         drain(&queue);
     return queue.failed ? -1 : 0;
 }
+
+/* ------------------------------------------------------------------ depthwise convolution */
 
 /* Cut the batch where there are few channels; by the shape alone, so that sums do not depend on threads. */
 static int chunks_of(const Shape *shape)
@@ -76,8 +87,9 @@ static int chunks_of(const Shape *shape)
 int ppghost_depthwise_forward(const Shape *shape, const float *x, const float *w, float *y, int threads,
                               Parallel parallel)
 {
-    Job job = {*shape, x, w, 0, y, 0, 0, 0, chunks_of(shape)};
-    return run(&job, best_kernels()->forward, threads, parallel);
+    const Job job = {*shape, x, w, 0, y, 0, 0, 0, chunks_of(shape)};
+    const Team team = {parallel, threads};
+    return run(&job, best_instructions().depthwise->forward, shape->channels * job.chunks, team);
 }
 
 /* Gradients of the input and of the weight from the output's; NULL for one that is not wanted. Returns 0,
@@ -86,11 +98,12 @@ int ppghost_depthwise_backward(const Shape *shape, const float *x, const float *
                                float *dw, int threads, Parallel parallel)
 {
     Job job = {*shape, x, w, dy, 0, dx, dw, 0, chunks_of(shape)};
+    const Team team = {parallel, threads};
     const int taps = shape->kernel * shape->kernel;
     job.partial_dw = calloc((size_t)shape->channels * job.chunks * taps, sizeof(double));
     if (!job.partial_dw)
         return -1;
-    int result = run(&job, best_kernels()->backward, threads, parallel);
+    int result = run(&job, best_instructions().depthwise->backward, shape->channels * job.chunks, team);
     for (int c = 0; dw && c < shape->channels; c++)
         for (int t = 0; t < taps; t++) {
             double sum = 0.0;
@@ -99,5 +112,104 @@ int ppghost_depthwise_backward(const Shape *shape, const float *x, const float *
             dw[(long)c * taps + t] = (float)sum;
         }
     free(job.partial_dw);
+    return result;
+}
+
+/* ------------------------------------------------------------------ 1 x 1 convolution */
+
+enum { PIECES = 24, CHUNK_COLUMNS = 256, MOST_CHUNKS = 16 };
+
+static int panels_of(int count, int size) { return (count + size - 1) / size; }
+
+/* to = w from, with w [rows, depth] read at the given distances. */
+static int multiply(Product *job, Team team)
+{
+    const PointwiseKernels *kernels = best_instructions().pointwise;
+    const int row_panels = panels_of(job->rows, kernels->rows);
+    const int column_panels = (int)((job->columns + kernels->columns - 1) / kernels->columns);
+    job->left = malloc(sizeof(float) * row_panels * kernels->rows * job->depth);
+    job->right = NULL;
+    job->row_shares = 1;
+    int result = job->left ? 0 : -1;
+    if (!result && column_panels < PIECES) { /* few columns: cut the rows too, and pack the columns once */
+        job->row_shares = panels_of(PIECES, column_panels);
+        if (job->row_shares > row_panels)
+            job->row_shares = row_panels;
+        job->right = malloc(sizeof(float) * column_panels * kernels->columns * job->depth);
+        result = job->right ? run(job, kernels->pack_right, column_panels, team) : -1;
+    }
+    if (!result)
+        result = run(job, kernels->pack_left, row_panels, team);
+    if (!result)
+        result = run(job, kernels->multiply, column_panels * job->row_shares, team);
+    free(job->left);
+    free(job->right);
+    return result;
+}
+
+/* dw = dy x'. Many columns are cut into chunks; few are packed once, and the rows are cut. */
+static int multiply_transposed(Product *job, Team team)
+{
+    const PointwiseKernels *kernels = best_instructions().pointwise;
+    const int row_panels = panels_of(job->rows, kernels->rows);
+    const int column_panels = panels_of(job->depth, kernels->columns);
+    const long width = (long)column_panels * kernels->columns;
+    int result = 0;
+    job->right = NULL;
+    job->chunks = job->columns < MOST_CHUNKS * CHUNK_COLUMNS ? 1 : MOST_CHUNKS;
+    job->row_shares = 1;
+    if (job->chunks == 1) {
+        job->row_shares = row_panels < PIECES ? row_panels : PIECES;
+        job->right = malloc(sizeof(float) * width * job->columns);
+        const int pieces = column_panels * panels_of((int)job->columns, kernels->depth);
+        result = job->right ? run(job, kernels->pack_right_transposed, pieces, team) : -1;
+    }
+    job->partial = malloc(sizeof(float) * row_panels * kernels->rows * width * job->chunks);
+    if (!job->partial)
+        result = -1;
+    if (!result)
+        result = run(job, kernels->weight_gradient, job->chunks * job->row_shares, team);
+    if (!result)
+        result = run(job, kernels->sum_chunks, job->rows, team);
+    free(job->right);
+    free(job->partial);
+    return result;
+}
+
+/* Sizes of one 1 x 1 convolution: float32 [batch, channels, height, width], pixels = height * width. */
+typedef struct {
+    int batch, in_channels, out_channels, pixels;
+} PointwiseShape;
+
+/* y = w x, w [out_channels, in_channels]. Returns 0, or -1 when memory is short. */
+int ppghost_pointwise_forward(const PointwiseShape *shape, const float *x, const float *w, float *y, int threads,
+                              Parallel parallel)
+{
+    const Team team = {parallel, threads};
+    Product job = {.rows = shape->out_channels, .depth = shape->in_channels, .pixels = shape->pixels,
+                   .columns = (long)shape->batch * shape->pixels, .w = w, .from = x, .to = y,
+                   .row_pitch = shape->in_channels, .depth_pitch = 1};
+    return multiply(&job, team);
+}
+
+/* Gradients of the input and of the weight from the output's; NULL for one that is not wanted. Returns 0,
+ * or -1 when memory is short. */
+int ppghost_pointwise_backward(const PointwiseShape *shape, const float *x, const float *w, const float *dy,
+                               float *dx, float *dw, int threads, Parallel parallel)
+{
+    const Team team = {parallel, threads};
+    const long columns = (long)shape->batch * shape->pixels;
+    int result = 0;
+    if (dx) {
+        Product job = {.rows = shape->in_channels, .depth = shape->out_channels, .pixels = shape->pixels,
+                       .columns = columns, .w = w, .from = dy, .to = dx,
+                       .row_pitch = 1, .depth_pitch = shape->in_channels};
+        result = multiply(&job, team);
+    }
+    if (dw && !result) {
+        Product job = {.rows = shape->out_channels, .depth = shape->in_channels, .pixels = shape->pixels,
+                       .columns = columns, .from = x, .to = (float *)dy, .dw = dw};
+        result = multiply_transposed(&job, team);
+    }
     return result;
 }

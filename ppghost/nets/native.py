@@ -1,0 +1,163 @@
+"""When and how layers use the native kernels instead of Paddle's ops: on a CPU, in float32, while training.
+
+Paddle's own CPU kernels for depthwise and 1x1 convolutions take nine tenths of a GhostNet training step. The
+layers of `ppghost.nets.depthwise` and `ppghost.nets.pointwise` ask `kernels_for` at every call; None means
+Paddle's op.
+
+`PPGHOST_DEPTHWISE=native` keeps Paddle's ops for all of them; `fast` raises where the kernels cannot be
+built, instead of saying once, through `logging`, why training is slow.
+
+Brick: imports paddle, `ppghost.errors` and the kernels.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any, Callable, NamedTuple, Optional, Union
+
+import paddle
+from paddle import Tensor, nn
+from paddle.autograd import PyLayer
+
+from ppghost.errors import ConfigError, GhostError, ToolMissingError
+from ppghost.nets.kernels import DepthwiseShape, PointwiseShape, load_library
+
+CHOICES = ("auto", "fast", "native")
+CHOICE_VARIABLE = "PPGHOST_DEPTHWISE"
+
+_logger = logging.getLogger(__name__)
+
+Sizes = Union[DepthwiseShape, PointwiseShape]
+
+
+class Threads(NamedTuple):
+    """How the kernels share their work: `GOMP_parallel`, and how many threads are allowed."""
+
+    parallel: Optional[int]
+    allowed: Callable[[], int]
+
+
+class NativeKernels:
+    """The compiled library, and the threads that it may use.
+
+    Attributes:
+        instructions: the instruction set in use: avx512, avx2 or baseline.
+    """
+
+    def __init__(self, library: ctypes.CDLL, threads: Threads) -> None:
+        self._library = library
+        self._threads = threads
+        self.instructions = str(library.ppghost_instructions().decode())
+
+    def run(self, name: str, sizes: Sizes, *tensors: Optional[Tensor]) -> None:
+        """Call the kernel `name` on the memory of contiguous float32 tensors; None where C takes NULL.
+
+        Raises:
+            MemoryError: no memory for the scratch buffers.
+        """
+        addresses = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
+        kernel = getattr(self._library, f"ppghost_{name}")
+        if kernel(sizes, *addresses, self._threads.allowed(), self._threads.parallel):
+            raise MemoryError(f"no memory for the scratch buffers of {name}")
+
+
+class NativeConvolution(PyLayer):
+    """A bias-free convolution by the native kernels, as a differentiable function of input and weight."""
+
+    @staticmethod
+    def forward(  # noqa: D102 - PyLayer's
+        ctx: Any, x: Tensor, weight: Tensor, kernels: NativeKernels, name: str, sizes: Sizes, shape: list[int]
+    ) -> Tensor:
+        x, weight = x.contiguous(), weight.contiguous()
+        ctx.save_for_backward(x, weight)
+        ctx.call = kernels, name, sizes
+        y = paddle.empty(shape, dtype="float32")
+        kernels.run(f"{name}_forward", sizes, x, weight, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:  # noqa: D102 - PyLayer's
+        x, weight = ctx.saved_tensor()
+        kernels, name, sizes = ctx.call
+        dx, dw = (
+            None if tensor.stop_gradient else paddle.empty(tensor.shape, dtype="float32")
+            for tensor in (x, weight)
+        )
+        kernels.run(f"{name}_backward", sizes, x, weight, dy.contiguous(), dx, dw)
+        return dx, dw
+
+
+def kernels_for(layer: nn.Conv2D, x: Tensor) -> Optional[NativeKernels]:
+    """Return the kernels if `layer` trains on `x` in float32 on a CPU without a bias; else None.
+
+    Kernel size, stride, padding and groups are the caller's to check.
+    """
+    is_eligible = (
+        layer.training
+        and paddle.in_dynamic_mode()
+        and x.place.is_cpu_place()
+        and x.dtype == layer.weight.dtype == paddle.float32
+        and layer.weight.place.is_cpu_place()
+        and layer.bias is None
+        and x.ndim == 4
+        and min(x.shape) > 0
+        and x.shape[1] == layer._in_channels
+        and not _is_mixed_precision()
+    )
+    return native_kernels() if is_eligible else None
+
+
+def native_kernels() -> Optional[NativeKernels]:
+    """Return the compiled kernels, or None where Paddle's ops are to be used.
+
+    The first call may build them (seconds, once per machine); if that fails, it says so once.
+
+    Raises:
+        ConfigError: `PPGHOST_DEPTHWISE` holds another word than auto, fast and native.
+        ToolMissingError: it says fast, and the kernels cannot be built.
+    """
+    return _load_kernels(os.environ.get(CHOICE_VARIABLE, "auto"))
+
+
+@functools.cache
+def _load_kernels(choice: str) -> Optional[NativeKernels]:
+    if choice not in CHOICES:
+        raise ConfigError(f"{CHOICE_VARIABLE}={choice!r} is not known. Accepted: {', '.join(CHOICES)}.")
+    if choice == "native":
+        return None
+    try:
+        return NativeKernels(load_library(), _find_threads())
+    except (GhostError, OSError) as error:
+        if choice == "fast":
+            raise ToolMissingError(f"{CHOICE_VARIABLE}=fast, but: {error}") from error
+        _logger.warning(
+            "Training uses Paddle's own convolutions; with ours a step on a CPU takes a third of the time or "
+            "less. Reason: %s",
+            error,
+        )
+        return None
+
+
+def _is_mixed_precision() -> bool:
+    return bool(paddle.base.core._get_amp_attrs()._amp_level != paddle.base.core.AmpLevel.O0)
+
+
+def _find_threads() -> Threads:
+    """Return the threads of an OpenMP runtime that is loaded, Paddle's own first; else the calling one only.
+
+    Paddle's runtime knows Paddle's setting, and its threads are idle when ours would run.
+    """
+    folder = Path(paddle.__file__).parent / "libs"
+    for name in (str(folder / "libiomp5.so"), "libgomp.so.1") if sys.platform == "linux" else ():
+        try:
+            runtime = ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+        except OSError:
+            continue
+        address = ctypes.cast(runtime.GOMP_parallel, ctypes.c_void_p).value
+        return Threads(address, runtime.omp_get_max_threads)
+    return Threads(None, lambda: 1)
