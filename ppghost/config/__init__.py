@@ -19,7 +19,14 @@ from ppghost.errors import suggest
 
 if TYPE_CHECKING:
     from ppghost.config.bind import bind_plain
-    from ppghost.config.load import add_config_arguments, find_config, load_config, shipped_configs
+    from ppghost.config.load import (
+        add_config_arguments,
+        find_config,
+        load_config,
+        load_from_arguments,
+        shipped_configs,
+        shipped_file,
+    )
     from ppghost.config.sections import Config
 
 _HOMES = {
@@ -28,7 +35,9 @@ _HOMES = {
     "bind_plain": "bind",
     "find_config": "load",
     "load_config": "load",
+    "load_from_arguments": "load",
     "shipped_configs": "load",
+    "shipped_file": "load",
 }
 __all__ = [
     "Config",
@@ -36,7 +45,9 @@ __all__ = [
     "bind_plain",
     "find_config",
     "load_config",
+    "load_from_arguments",
     "shipped_configs",
+    "shipped_file",
 ]
 
 

@@ -92,15 +92,23 @@ def find_config(path: Union[str, Path]) -> Path:
 def shipped_configs() -> dict[str, Path]:
     """Return the configurations that come with the package: bare name -> file.
 
-    They lie inside an installed package, and beside it in a checkout. Of two with one name, the one in the
-    outer folder counts.
+    Of two with one name, the one in the outer folder counts.
     """
+    files = _shipped_folder().rglob("*.yaml")
+    return {file.stem: file for file in sorted(files, key=lambda file: (-len(file.parts), file))}
+
+
+def shipped_file(name: str) -> Optional[Path]:
+    """Return the file of that name beside the shipped configurations, such as a label list; None if none."""
+    file = _shipped_folder() / name
+    return file if file.is_file() else None
+
+
+def _shipped_folder() -> Path:
+    """Return `configs/`: it lies inside an installed package, and beside it in a checkout."""
     package = Path(ppghost.__file__).parent
-    for folder in (package / "configs", package.parent / "configs"):
-        if folder.is_dir():
-            files = sorted(folder.rglob("*.yaml"), key=lambda file: (-len(file.parts), file))
-            return {file.stem: file for file in files}
-    return {}
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
 
 
 def _with_entry(tree: MappingNode, key: str, node: Node) -> MappingNode:
@@ -186,10 +194,10 @@ class ArgumentTaker(Protocol):
         ...
 
 
-def add_config_arguments(parser: ArgumentTaker) -> None:
+def add_config_arguments(parser: ArgumentTaker, *, required: bool = True) -> None:
     """Declare PaddleClas' arguments `-c`, `-o` and `-p` on a program's parser."""
     parser.add_argument(
-        "-c", "--config", required=True, help="YAML file, or the name of a shipped one: GhostNet_x1_0"
+        "-c", "--config", required=required, help="YAML file, or the name of a shipped one: GhostNet_x1_0"
     )
     parser.add_argument(
         "-o",

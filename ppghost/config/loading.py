@@ -262,7 +262,7 @@ class MultiScaleSampler:
         divided_factor: sizes are rounded down to a multiple of it.
         is_training: False takes the first scale only.
         shuffle: shuffle the samples in each epoch.
-        seed: seed of the shuffling, the same in all epochs; None shuffles by epoch.
+        seed: takes the place of `Global.seed` in shuffling and in drawing the sizes.
     """
 
     scales: tuple[Union[PositiveInt, tuple[PositiveInt, PositiveInt]], ...]

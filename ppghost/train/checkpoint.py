@@ -6,7 +6,7 @@ committed by one rename: the new files are written and synced in `.PREFIX.writin
 `.PREFIX.ready`, then its files move into place. A kill before the rename leaves the old set, a kill after it
 leaves a ready folder that the next reader moves into place first.
 
-House: imports paddle and the rock.
+House: imports paddle, the zoo's reader of weight files and the rock.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any, Optional
 import paddle
 
 from ppghost.errors import OutputError, WeightsError
+from ppghost.zoo.weights import State, read_weights
 
 STATE_VERSION = 1
 
@@ -90,10 +91,10 @@ class Position:
 class Checkpoint:
     """What is read back: plain states, not yet in any network."""
 
-    params: dict[str, Any]
+    params: State
     optimizers: list[dict[str, Any]]
     position: Position
-    ema: Optional[dict[str, Any]]
+    ema: Optional[State]
 
 
 def write_checkpoint(folder: Path, name: str, files: Mapping[str, Any]) -> Path:
@@ -157,8 +158,9 @@ def read_checkpoint(prefix: str, *, ema: bool) -> Checkpoint:
     missing = [suffix for suffix in suffixes if not path.with_name(path.name + suffix).is_file()]
     if missing:
         raise WeightsError(_missing_sentence(path, missing))
-    params, optimizers, states, *averaged = (_read(path.with_name(path.name + suffix)) for suffix in suffixes)
-    raw, average = (averaged[0], params) if averaged else (params, None)
+    optimizers, states = (_read(path.with_name(path.name + suffix)) for suffix in (".pdopt", ".pdstates"))
+    params = read_weights(path.with_name(path.name + ".pdparams"))
+    raw, average = (read_weights(path.with_name(path.name + ".pdema")), params) if ema else (params, None)
     if not isinstance(optimizers, list):
         optimizers = [optimizers]
     return Checkpoint(raw, optimizers, Position.from_states(states, prefix), average)

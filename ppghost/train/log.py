@@ -11,10 +11,6 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# PaddleClas' logger name stands in every line; parsers look for it.
-LINE_FORMAT = "[%(asctime)s] ppcls %(levelname)s: %(message)s"
-DATE_FORMAT = "%Y/%m/%d %H:%M:%S"
-
 
 @dataclass
 class Mean:

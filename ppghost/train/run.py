@@ -1,0 +1,392 @@
+"""A run: from a checked configuration to a trained network with its checkpoints, and to an evaluation.
+
+Everything is built once, in order, under one `unique_name` guard, so that parameter names (the keys of the
+optimizer's state) are the same in every run of a configuration.
+
+House: imports the config, data, nets and zoo rooms; neither export nor the plugin.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import paddle
+from paddle import nn
+from paddle.utils import unique_name
+
+from ppghost.config import Config
+from ppghost.errors import ConfigError, GhostError, OutputError
+from ppghost.train import dist
+from ppghost.train.amp import MixedPrecision
+from ppghost.train.checkpoint import Checkpoint, Position, read_checkpoint, recover, write_checkpoint
+from ppghost.train.ema import Ema
+from ppghost.train.freeze import freeze
+from ppghost.train.log import Meters, epoch_line
+from ppghost.train.loop import Evaluation, Interrupted, Learner, Reporter, Silent, evaluate
+from ppghost.train.losses import build_loss
+from ppghost.train.metrics import build_metrics
+from ppghost.train.optim import build_optimizers
+from ppghost.train.plan import batch_sentence, open_data, pace_of, plan
+from ppghost.train.profile import StepProfiler
+from ppghost.train.task import Classify
+from ppghost.zoo import build_model, get_card
+from ppghost.zoo.factory import load_pretrained
+from ppghost.zoo.weights import load_weights
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["TrainResult", "build_net", "evaluate_config", "plan", "prepare_device", "train"]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended.
+
+    Attributes:
+        position: where it stands.
+        output_dir: where its checkpoints are.
+        interrupted: the user stopped it before its last epoch.
+    """
+
+    position: Position
+    output_dir: Path
+    interrupted: bool = False
+
+
+def train(
+    config: Config, *, reporter: Optional[Reporter] = None, should_stop: Callable[[], bool] = lambda: False
+) -> TrainResult:
+    """Train as the configuration says, from the start or from `Global.checkpoints`.
+
+    Writes `latest`, `best_model` and `epoch_N` into `Global.output_dir`. Changes the process' device, random
+    state and parameter name counters.
+
+    Args:
+        config: with Train data; Eval data where `eval_during_train` is on.
+        reporter: where lines, progress and curves go; None for nowhere.
+        should_stop: asked after every update; True saves and ends the run.
+
+    Raises:
+        GhostError: anything the user can mend: the data, the weights, the output folder, a loss that is not
+            finite.
+    """
+    with unique_name.guard():
+        run = _Run(config, reporter or Silent(), should_stop)
+        return run.fit()
+
+
+def evaluate_config(config: Config, *, reporter: Optional[Reporter] = None) -> Evaluation:
+    """Evaluate `Global.pretrained_model` (or the architecture's pretrained weights) on the Eval data.
+
+    Raises:
+        GhostError: anything the user can mend.
+    """
+    with unique_name.guard():
+        prepare_device(config)
+        net = build_net(config)
+        amp = MixedPrecision(config.AMP, config.Global.device)
+        amp.prepare(net)
+        return _Evaluator(config, reporter or Silent(), amp)(net, epoch=0)
+
+
+def prepare_device(config: Config) -> None:
+    """Set Paddle's device and join the other processes.
+
+    Raises:
+        ConfigError: this Paddle was not built for the device.
+    """
+    device = config.Global.device
+    try:
+        paddle.set_device(device)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise ConfigError(
+            f"Global.device is '{device}', which this Paddle {paddle.__version__} cannot use: {error}. "
+            "Use -o Global.device=cpu, or install the paddlepaddle package for the device."
+        ) from error
+    dist.init()
+
+
+def build_net(config: Config) -> nn.Layer:
+    """Build the architecture with its weights: `Arch.pretrained`, then `Global.pretrained_model` over it."""
+    arch = config.Arch
+    options = {} if arch.dropout is None else {"dropout": arch.dropout}
+    net = build_model(
+        arch.name, class_num=arch.class_num, pretrained=arch.pretrained, use_ssld=arch.use_ssld, **options
+    )
+    if config.Global.pretrained_model:
+        load_pretrained(net, get_card(arch.name), config.Global.pretrained_model)
+    if arch.use_sync_bn:
+        if not config.Global.device.startswith("gpu"):
+            raise ConfigError(
+                f"Arch.use_sync_bn is True, but Global.device is '{config.Global.device}': Paddle has "
+                "synchronised batch norm for GPUs only. Set -o Arch.use_sync_bn=False, or freeze it with "
+                "Arch.freeze."
+            )
+        net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    return net
+
+
+class _Evaluator:
+    """The Eval half of a configuration, built once and used after every epoch."""
+
+    def __init__(self, config: Config, reporter: Reporter, amp: MixedPrecision) -> None:
+        self.loader = open_data(config, training=False)
+        self.loss = build_loss(config.Loss.Eval) if config.Loss.Eval else None
+        self.metrics = build_metrics(config.Metric.Eval) if config.Metric.Eval else None
+        self.print_batch_step = config.Global.print_batch_step
+        self.reporter = reporter
+        self.amp = amp
+
+    def __call__(self, net: nn.Layer, epoch: int) -> Evaluation:
+        result = evaluate(
+            net,
+            self.loader,
+            loss=self.loss,
+            metrics=self.metrics,
+            amp=self.amp,
+            epoch=epoch,
+            print_batch_step=self.print_batch_step,
+            reporter=self.reporter,
+        )
+        self.reporter.line(epoch_line("Eval", str(epoch), result.text))
+        return result
+
+
+class _Run:
+    """What `train` builds, and the walk over its epochs."""
+
+    def __init__(self, config: Config, reporter: Reporter, should_stop: Callable[[], bool]) -> None:
+        settings = config.Global
+        self.config = config
+        self.reporter = reporter
+        self.output_dir = Path(settings.output_dir)
+        prepare_device(config)
+        self.check_output()
+        if dist.rank() == 0:
+            for name in ("latest", "best_model"):
+                recover(self.output_dir, name)
+        self.loader = open_data(config, training=True)
+        self.pace = pace_of(config, self.loader)
+        amp = MixedPrecision(config.AMP, settings.device)
+        self.evaluator = _Evaluator(config, reporter, amp) if settings.eval_during_train else None
+        paddle.seed(settings.seed)
+        net = build_net(config)
+        if config.Arch.freeze:
+            frozen = freeze(net, config.Arch.freeze)
+            reporter.line(f"Frozen: {len(frozen)} parameters, the first is {frozen[0]}")
+        reporter.line(batch_sentence(config, self.pace))
+        optimizers, schedules = build_optimizers(
+            config.Optimizer, settings.epochs, self.pace.updates, net, self.pace.total_batch
+        )
+        amp.prepare(net, optimizers)
+        self.ema = Ema(net, decay=config.EMA.decay) if config.EMA else None
+        profiler = StepProfiler(config.profiler_options) if config.profiler_options else None
+        self.learner = Learner(
+            task=Classify(net, build_loss(config.Loss.Train), forward=self.wrapped(net)),
+            optimizers=optimizers,
+            schedules=schedules,
+            amp=amp,
+            ema=self.ema,
+            metrics=self.train_metrics(),
+            update_freq=self.pace.update_freq,
+            seed=settings.seed,
+            print_batch_step=settings.print_batch_step,
+            reporter=reporter,
+            should_stop=lambda: should_stop() or bool(profiler and profiler.is_finished),
+            tick=profiler or (lambda: None),
+            memory=gpu_memory if settings.print_mem_info else lambda: "",
+        )
+        self.net = net
+        self.position = Position(
+            arch=config.Arch.name, class_num=config.Arch.class_num, world_size=dist.world_size()
+        )
+        if settings.checkpoints:
+            self.resume(read_checkpoint(settings.checkpoints, ema=self.ema is not None))
+
+    # ------------------------------------------------------------------------------------- building
+
+    def check_output(self) -> None:
+        """Find out before training whether the output folder can be written."""
+        probe = self.output_dir / f".probe.{os.getpid()}"
+        try:
+            self.output_dir.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise OutputError(
+                f"Global.output_dir is '{self.output_dir}', which cannot be written: {error.strerror}. "
+                "Choose another folder: -o Global.output_dir=..."
+            ) from error
+
+    def train_metrics(self) -> Any:
+        """Return the metrics of training batches; none where labels are mixed, as in PaddleClas."""
+        config = self.config
+        if not config.Metric.Train:
+            return None
+        train = config.DataLoader.Train
+        if train and train.dataset.batch_transform_ops:
+            logger.warning("Metric.Train is not counted: batch_transform_ops mixes the labels.")
+            return None
+        return build_metrics(config.Metric.Train)
+
+    def wrapped(self, net: nn.Layer) -> nn.Layer:
+        """Return the network as a step calls it: compiled, or spread over processes, where asked for."""
+        if self.config.Global.to_static:
+            paddle.jit.to_static(net)
+        return paddle.DataParallel(net) if dist.world_size() > 1 else net
+
+    # ------------------------------------------------------------------------------------- resuming
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Put a checkpoint into everything that was built."""
+        position, name = checkpoint.position, self.config.Global.checkpoints
+        if position.arch and (position.arch, position.class_num) != (
+            self.position.arch,
+            self.position.class_num,
+        ):
+            raise GhostError(
+                f"The checkpoint {name} is of {position.arch} with {position.class_num} classes; the "
+                f"configuration says {self.position.arch} with {self.position.class_num}. Resume with the "
+                "same Arch; to start anew from its weights use -o Global.pretrained_model=... instead of "
+                "Global.checkpoints."
+            )
+        load_weights(self.net, checkpoint.params)
+        self.load_optimizers(checkpoint, name)
+        if self.ema and checkpoint.ema is not None:
+            self.ema.load_state_dict(checkpoint.ema)
+        if position.scaler:
+            self.learner.amp.load_state_dict(position.scaler)
+        if position.step and position.world_size != dist.world_size():
+            logger.warning(
+                "%s was saved inside epoch %d by %d process(es); with %d the epoch begins again.",
+                name,
+                position.epoch + 1,
+                position.world_size,
+                dist.world_size(),
+            )
+            position = dataclasses.replace(position, step=0)
+        self.position = dataclasses.replace(
+            position, arch=self.position.arch, class_num=self.position.class_num
+        )
+        self.learner.global_step = position.global_step or position.epoch * self.pace.steps
+        self.reporter.line(
+            f"Resumed from {name}: {position.epoch} epoch(s) and {position.step} step(s) are done"
+        )
+
+    def load_optimizers(self, checkpoint: Checkpoint, name: Optional[str]) -> None:
+        """Load every optimizer's state; none may be left out in silence."""
+        if len(checkpoint.optimizers) != len(self.learner.optimizers):
+            raise GhostError(
+                f"{name}.pdopt holds {len(checkpoint.optimizers)} optimizer(s), the configuration has "
+                f"{len(self.learner.optimizers)}. Resume with the configuration that wrote it."
+            )
+        for optimizer, state in zip(self.learner.optimizers, checkpoint.optimizers):
+            names = {parameter.name for parameter in optimizer._parameter_list}
+            known = [key for key in state if any(key.startswith(f"{one}_") for one in names)]
+            if state.get("master_weights") is None and len(state) > 1 and not known:
+                raise GhostError(
+                    f"{name}.pdopt belongs to other parameters (it has {next(iter(state))}); the momentum "
+                    "would be lost. Resume with the program that wrote it, or start anew from the weights "
+                    "with -o Global.pretrained_model=..."
+                )
+            optimizer.set_state_dict(state)
+
+    # -------------------------------------------------------------------------------------- walking
+
+    def fit(self) -> TrainResult:
+        """Train the epochs that are left."""
+        epochs = self.config.Global.epochs
+        for epoch in range(self.position.epoch + 1, epochs + 1):
+            try:
+                meters = self.learner.train_epoch(
+                    self.loader, epoch, epochs, self.pace.steps, self.position.step
+                )
+            except Interrupted as stop:
+                self.move(step=stop.step)
+                self.save("latest")
+                return TrainResult(self.position, self.output_dir, interrupted=True)
+            self.close_epoch(epoch, meters)
+            if epoch < epochs and self.learner.should_stop():
+                return TrainResult(self.position, self.output_dir, interrupted=True)
+        return TrainResult(self.position, self.output_dir)
+
+    def close_epoch(self, epoch: int, meters: Meters) -> None:
+        """Evaluate and save at the end of an epoch."""
+        settings = self.config.Global
+        self.reporter.line(epoch_line("Train", f"{epoch}/{settings.epochs}", meters.averages()))
+        self.say_skipped(epoch)
+        self.move(epoch=epoch, step=0, metric=0.0)
+        due = epoch % settings.eval_interval == 0 and epoch >= settings.start_eval_epoch
+        if self.evaluator and due:
+            self.judge(epoch)
+        if settings.save_interval > 0 and epoch % settings.save_interval == 0:
+            self.save(f"epoch_{epoch}")
+        self.save("latest")
+
+    def judge(self, epoch: int) -> None:
+        """Evaluate, keep the best, and let schedules that watch the metric know."""
+        assert self.evaluator is not None
+        score = self.evaluator(self.net, epoch).score
+        for schedule in self.learner.schedules:
+            if isinstance(schedule, paddle.optimizer.lr.ReduceOnPlateau):
+                schedule.step(score)
+        best = max(self.position.best_metric, self.position.best_metric_ema)
+        if score >= self.position.best_metric:
+            self.move(best_metric=score, best_epoch=epoch)
+        self.reporter.line(f"[Eval][Epoch {epoch}][best metric: {self.position.best_metric}]")
+        self.reporter.scalar("eval_acc", score, epoch)
+        if self.ema:
+            with self.ema.applied(self.net):
+                averaged = self.evaluator(self.net, epoch).score
+            self.move(best_metric_ema=max(averaged, self.position.best_metric_ema))
+            self.reporter.line(f"[Eval][Epoch {epoch}][best metric ema: {self.position.best_metric_ema}]")
+            self.reporter.scalar("eval_acc_ema", averaged, epoch)
+            score = max(score, averaged)
+        self.move(metric=score)
+        if score >= best:
+            self.save("best_model")
+
+    def move(self, **changes: Any) -> None:
+        """Move the position."""
+        changes.setdefault("global_step", self.learner.global_step)
+        changes.setdefault("scaler", self.learner.amp.state_dict() or None)
+        self.position = dataclasses.replace(self.position, **changes)
+
+    def save(self, name: str) -> None:
+        """Write one checkpoint, from the first process alone."""
+        if dist.rank() == 0:
+            params = self.net.state_dict()
+            files = {
+                f"{name}.pdparams": self.ema.state_dict() if self.ema else params,
+                f"{name}.pdopt": [optimizer.state_dict() for optimizer in self.learner.optimizers],
+                f"{name}.pdstates": self.position.to_states(),
+            }
+            if self.ema:
+                files[f"{name}.pdema"] = params
+            if name == "best_model":
+                files["best_model/model.pdparams"] = files["best_model.pdparams"]
+            prefix = write_checkpoint(self.output_dir, name, files)
+            self.reporter.line(f"Already save model in {prefix}")
+        dist.barrier()
+
+    def say_skipped(self, epoch: int) -> None:
+        """Tell which pictures could not be read in the epoch."""
+        skipped = self.loader.skipped
+        if skipped:
+            shown = "; ".join(f"{path}: {reason}" for path, reason in skipped[:3])
+            count = f"{len(skipped)} picture(s) could not be read and were left out"
+            self.reporter.line(f"[Train][Epoch {epoch}] {count}: {shown}")
+
+
+def gpu_memory() -> str:
+    """Return PaddleClas' memory fields, empty without a GPU."""
+    if not paddle.device.is_compiled_with_cuda():
+        return ""
+    reserved = paddle.device.cuda.max_memory_reserved() / 2**20
+    allocated = paddle.device.cuda.max_memory_allocated() / 2**20
+    return f", max_mem_reserved: {reserved:.2f} MB, max_mem_allocated: {allocated:.2f} MB"

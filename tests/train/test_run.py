@@ -1,0 +1,319 @@
+"""Whole runs: equal to PaddleClas' engine, exact when resumed, stopped cleanly, told in its lines."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import pytest
+from small_runs import REFERENCE, places
+from trajectory import calm_weights
+
+from ppghost.config import Config, load_config
+from ppghost.errors import ConfigError, GhostError, OutputError, TrainingError, WeightsError
+from ppghost.train.loop import Silent
+from ppghost.train.run import TrainResult, evaluate_config, plan, train
+from ppghost.zoo import build_model
+
+
+class Recorder(Silent):
+    """Keeps lines and curves."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.scalars: list[tuple[str, float, int]] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        self.scalars.append((name, value, step))
+
+
+class StopAfter:
+    """Asks to stop at the n-th question."""
+
+    def __init__(self, questions: int) -> None:
+        self.left = questions
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left <= 0
+
+
+def states_of(result: TrainResult, name: str = "latest") -> dict[str, Any]:
+    """Return weights and optimizer state of a checkpoint, flat."""
+    prefix = str(result.output_dir / name)
+    (optimizer,) = paddle.load(prefix + ".pdopt")
+    rates = optimizer.pop("LR_Scheduler")
+    return {**paddle.load(prefix + ".pdparams"), **optimizer, **rates}
+
+
+def assert_same(left: dict[str, Any], right: dict[str, Any]) -> None:
+    """Assert that two checkpoints are equal bit for bit."""
+    assert left.keys() == right.keys()
+    for key in left:
+        np.testing.assert_array_equal(np.asarray(left[key]), np.asarray(right[key]), err_msg=key)
+
+
+# ------------------------------------------------------------------------------------ against PaddleClas
+
+
+@pytest.fixture(scope="module")
+def reference() -> dict[str, Any]:
+    """Return what PaddleClas' engine did; `tests/reference/README.md` tells how it was recorded."""
+    return json.loads((REFERENCE / "trajectory.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def reference_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Recorder:
+    """Return what our loop does with the same weights, batches and YAML.
+
+    With Paddle's own depthwise convolution, as PaddleClas has it: the loop is compared, not the kernel, and
+    steps magnify rounding (a change of 1e-7 in the weights changes the 15th loss by 1e-4).
+    """
+    folder = tmp_path_factory.mktemp("reference")
+    shapes = {
+        name: tuple(t.shape) for name, t in build_model("GhostNet_x0_5", class_num=5).state_dict().items()
+    }
+    weights = {name: paddle.to_tensor(value) for name, value in calm_weights(shapes).items()}
+    paddle.save(weights, str(folder / "weights.pdparams"))
+    config = load_config(
+        REFERENCE / "trajectory.yaml",
+        [*places(pictures), f"Global.output_dir={folder}", f"Global.pretrained_model={folder}/weights"],
+    )
+    recorder = Recorder()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PPGHOST_DEPTHWISE", "native")
+        train(config, reporter=recorder)
+    return recorder
+
+
+def test_twenty_steps_are_those_of_paddleclas(reference: dict[str, Any], reference_run: Recorder) -> None:
+    means = [value for name, value, _ in reference_run.scalars if name == "train_loss"]
+    # The lines tell the mean of the epoch so far; undo it to compare step by step.
+    steps = len(means) // 10
+    losses = [
+        means[i] * (i % steps + 1) - (means[i - 1] * (i % steps) if i % steps else 0)
+        for i in range(len(means))
+    ]
+    np.testing.assert_allclose(losses, reference["loss"], rtol=1e-4)
+    rates = [value for name, value, _ in reference_run.scalars if name.startswith("lr(")]
+    np.testing.assert_allclose(rates[:-1], reference["lr"][1:], rtol=1e-9)
+    top1 = [value for name, value, _ in reference_run.scalars if name == "eval_acc"]
+    np.testing.assert_allclose(top1, reference["eval_top1"], rtol=1e-6)
+
+
+def without_measurements(line: str) -> str:
+    """Return a log line with times and speeds blanked, losses to three decimals."""
+    line = re.sub(r"(batch_cost: |reader_cost: |ips: )[\d.]+", r"\1T", line)
+    line = re.sub(r"eta: \d:\d\d:\d\d", "eta: T", line)
+    line = re.sub(r"(best metric: )[\d.]+", r"\1M", line)
+    return re.sub(r"(\d\.\d{3})\d{2}(?=[,\s]|$)", r"\1", line)
+
+
+def test_log_lines_are_those_of_paddleclas(reference: dict[str, Any], reference_run: Recorder) -> None:
+    ours = [line for line in reference_run.lines if line.startswith(("[Train]", "[Eval]"))]
+    assert [without_measurements(line) for line in ours] == [
+        without_measurements(line) for line in reference["log"]
+    ]
+
+
+# -------------------------------------------------------------------------------------- exact resuming
+
+RANDOM = (
+    "Global.epochs=2",
+    "Global.eval_interval=1",
+    "DataLoader.Train.loader.num_workers=2",
+    "DataLoader.Train.dataset.transform_ops.1={'RandCropImage': {'size': 32}}",
+    "EMA.decay=0.9",
+    "Global.seed=7",
+)
+
+
+def test_a_run_resumed_after_an_epoch_equals_the_uninterrupted_one(
+    small_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    whole = train(small_config(*RANDOM))
+    # Five steps ask four times; the fifth question comes at the end of the epoch.
+    first = train(small_config(*RANDOM, f"Global.output_dir={tmp_path}/parts"), should_stop=StopAfter(5))
+    assert first.interrupted
+    assert (first.position.epoch, first.position.step) == (1, 0)
+    second = train(
+        small_config(
+            *RANDOM, f"Global.output_dir={tmp_path}/parts", f"Global.checkpoints={tmp_path}/parts/latest"
+        )
+    )
+    assert not second.interrupted
+    assert_same(states_of(whole), states_of(second))
+    assert_same(states_of(whole, "best_model"), states_of(second, "best_model"))
+    assert whole.position == second.position
+
+
+def test_a_run_stopped_inside_an_epoch_continues_there(
+    small_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    whole = train(small_config(*RANDOM))
+    parts = (*RANDOM, f"Global.output_dir={tmp_path}/parts")
+    first = train(small_config(*parts), should_stop=StopAfter(3))
+    assert (first.position.epoch, first.position.step) == (0, 3)
+    second = train(small_config(*parts, f"Global.checkpoints={tmp_path}/parts/latest"))
+    assert_same(states_of(whole), states_of(second))
+
+
+def test_the_best_metric_survives_a_resume(small_config: Callable[..., Config], tmp_path: Path) -> None:
+    first = train(small_config("Global.epochs=1", "Global.eval_interval=1"))
+    resumed = train(
+        small_config(
+            "Global.epochs=2", "Global.eval_interval=1", f"Global.checkpoints={first.output_dir}/latest"
+        )
+    )
+    assert resumed.position.best_metric >= first.position.best_metric > 0
+
+
+def test_seeds_change_runs_and_nothing_else_does(small_config: Callable[..., Config], tmp_path: Path) -> None:
+    def run(name: str, *more: str) -> dict[str, Any]:
+        return states_of(
+            train(small_config(*RANDOM, "Global.epochs=1", f"Global.output_dir={tmp_path}/{name}", *more))
+        )
+
+    first = run("first")
+    assert_same(first, run("again", "DataLoader.Train.loader.num_workers=0"))
+    other = run("other", "Global.seed=8")
+    assert any((np.asarray(first[key]) != np.asarray(other[key])).any() for key in first)
+
+
+def test_gradients_of_several_steps_add_up_to_one_update(
+    small_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    frozen = (
+        "Arch.freeze=['*_batch_norm*']",
+        "Arch.dropout=0.0",
+        "Global.epochs=1",
+        "Optimizer.lr.warmup_epoch=0",
+    )
+    whole = states_of(train(small_config(*frozen)))
+    halves = states_of(
+        train(
+            small_config(
+                *frozen,
+                f"Global.output_dir={tmp_path}/halves",
+                "Global.update_freq=2",
+                "DataLoader.Train.sampler.batch_size=4",
+            )
+        )
+    )
+    for key in whole:
+        np.testing.assert_allclose(
+            np.asarray(whole[key]), np.asarray(halves[key]), rtol=2e-3, atol=2e-5, err_msg=key
+        )
+
+
+# ------------------------------------------------------------------------------------------ fine-tuning
+
+
+def test_weights_for_other_classes_load_all_but_the_classifier(
+    small_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    paddle.seed(5)
+    source = build_model("GhostNet_x0_5", class_num=9)
+    paddle.save(source.state_dict(), str(tmp_path / "nine.pdparams"))
+    result = train(
+        small_config(
+            f"Global.pretrained_model={tmp_path}/nine",
+            "Arch.freeze=['conv*', '_ghost*', 'fc_0*']",
+            "Global.epochs=1",
+        )
+    )
+    trained = paddle.load(str(result.output_dir / "latest.pdparams"))
+    for name, tensor in source.state_dict().items():
+        if not name.startswith("fc_1"):
+            np.testing.assert_array_equal(trained[name].numpy(), tensor.numpy(), err_msg=name)
+    assert list(trained["fc_1.weight"].shape) == [1280, 5]
+    assert float(trained["fc_1.bias"].abs().sum()) > 0, "the classifier must have been trained"
+
+
+def test_a_freeze_pattern_that_matches_nothing_is_refused(small_config: Callable[..., Config]) -> None:
+    with pytest.raises(GhostError, match=r"no parameter matches 'conv9\.\*'.*conv1"):
+        train(small_config("Arch.freeze=['conv9.*']"))
+
+
+def test_freezing_everything_is_refused(small_config: Callable[..., Config]) -> None:
+    with pytest.raises(GhostError, match="nothing is left"):
+        train(small_config("Arch.freeze=['*']"))
+
+
+# ------------------------------------------------------------------------------------------- evaluation
+
+
+def test_evaluation_counts_every_sample_once_whatever_the_batch(
+    small_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    result = train(small_config("Global.epochs=1"))
+    weights = f"Global.pretrained_model={result.output_dir}/latest"
+    first = evaluate_config(small_config(weights, "DataLoader.Eval.sampler.batch_size=40"))
+    second = evaluate_config(small_config(weights, "DataLoader.Eval.sampler.batch_size=7"))
+    assert first.sample_count == second.sample_count == 40
+    assert first.metrics == second.metrics
+    np.testing.assert_allclose(list(first.losses.values()), list(second.losses.values()), rtol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------ faults
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(
+    small_config: Callable[..., Config],
+) -> None:
+    with pytest.raises(TrainingError, match=r"epoch 1, step [1-4]"):
+        train(small_config("Optimizer.lr.learning_rate=1e30", "Optimizer.lr.warmup_epoch=0"))
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(small_config: Callable[..., Config]) -> None:
+    result = train(small_config("Global.epochs=1"))
+    with pytest.raises(GhostError, match=r"GhostNet_x0_5 with 5 classes.*GhostNet_x1_0"):
+        train(small_config("Arch.name=GhostNet_x1_0", f"Global.checkpoints={result.output_dir}/latest"))
+
+
+def test_a_missing_checkpoint_is_refused_before_training(small_config: Callable[..., Config]) -> None:
+    with pytest.raises(WeightsError, match=r"no_such\.pdparams"):
+        train(small_config("Global.checkpoints=no_such"))
+
+
+def test_an_output_folder_that_is_a_file_is_refused_before_training(
+    small_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"Global\.output_dir"):
+        train(small_config(f"Global.output_dir={tmp_path}/file"))
+
+
+def test_training_without_train_data_is_refused(small_config: Callable[..., Config]) -> None:
+    with pytest.raises(ConfigError, match=r"DataLoader\.Train"):
+        train(small_config("DataLoader.Train=null"))
+
+
+# ----------------------------------------------------------------------------------------------- telling
+
+
+def test_the_batch_is_told_with_the_way_to_scale_the_rate(small_config: Callable[..., Config]) -> None:
+    text = "\n".join(plan(small_config("Global.update_freq=2")))
+    assert "Total batch: 16" in text
+    assert "2048" in text
+    assert "-o Optimizer.lr.auto_scale=True" in text
+
+
+def test_scaling_multiplies_the_rate(small_config: Callable[..., Config]) -> None:
+    recorder = Recorder()
+    train(
+        small_config(
+            "Global.epochs=1",
+            "Optimizer.lr={'name': 'ConstLR', 'learning_rate': 0.8, 'auto_scale': True}",
+        ),
+        reporter=recorder,
+    )
+    assert recorder.scalars[0][1] == pytest.approx(0.8 * 8 / 2048)

@@ -1,0 +1,11 @@
+"""Train a network from a checkout: `ppghost train` under the name that it has in PaddleClas."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ppghost.cli import main  # noqa: E402 - the checkout must be found first
+
+if __name__ == "__main__":
+    sys.exit(main(["train", *sys.argv[1:]]))
