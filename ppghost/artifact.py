@@ -332,7 +332,7 @@ def write_artifact(artifact: Artifact, golden: Golden) -> Artifact:
     Raises:
         ArtifactError: a model file is missing, or the facts cannot be written in the artifact's form.
     """
-    artifact = dataclasses.replace(artifact, pipeline=_explicit(artifact.pipeline))
+    artifact = dataclasses.replace(artifact, pipeline=shippable(artifact.pipeline))
     np.savez(artifact.path_of(GOLDEN_FILE), **golden.arrays())
     names = [*artifact.facts.model_files(), GOLDEN_FILE]
     if artifact.class_names is not None:
@@ -367,8 +367,12 @@ def digest_of(path: Path) -> FileDigest:
     return FileDigest(digest.hexdigest(), size_bytes)
 
 
-def _explicit(pipeline: Pipeline) -> Pipeline:
-    """Return the pipeline as devices read it: decoding first, transpose last, no number left to defaults."""
+def shippable(pipeline: Pipeline) -> Pipeline:
+    """Return the pipeline as devices read it: decoding first, transpose last, no number left to defaults.
+
+    Raises:
+        ArtifactError: a picture is decoded later than first.
+    """
     ops = list(pipeline.ops)
     if not ops or not isinstance(ops[0], DecodeImage):
         ops.insert(0, DecodeImage())

@@ -29,6 +29,7 @@ from ppghost.artifact import (
     digest_of,
     placed,
     read_artifact,
+    shippable,
     write_artifact,
 )
 from ppghost.errors import VerificationError
@@ -96,6 +97,7 @@ def export_network(
         VerificationError: a written form does not give the network's outputs.
     """
     target = load_target("paddle")
+    pipeline = shippable(pipeline)
     with placed(out) as folder:
         with _TRACING:
             golden = make_golden(NetworkPredictor(net), pipeline, image_shape)
