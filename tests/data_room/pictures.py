@@ -36,3 +36,8 @@ def write_set(folder: Path, count: int) -> None:
         cv2.imwrite(str(folder / "p" / f"{number}.png"), draw(number)[:, :, ::-1])
     lines = [f"p/{number}.png {number % CLASSES}\n" for number in range(count)]
     (folder / "list.txt").write_text("".join(lines), encoding="utf-8")
+
+
+# What `record_paddleclas.py` ran PaddleClas with.
+RECORDED_OPS = [DECODE, {"ResizeImage": {"resize_short": 18}}, {"CropImage": {"size": 16}}, NORMALIZE]
+RECORDED_SAMPLER = {"batch_size": 4, "shuffle": True, "drop_last": False}

@@ -12,6 +12,8 @@ import textwrap
 from pathlib import Path
 from typing import Any, Callable
 
+import cv2
+import numpy as np
 import pytest
 
 from ppghost.config import loading
@@ -87,6 +89,14 @@ def test_workers_ignore_interrupts(make_loader: MakeLoader) -> None:
     for worker in workers_of_this_process():
         os.kill(worker.pid, signal.SIGINT)
     assert sum(batch.size for batch in batches) == 19
+    loader.close()
+
+
+def test_opencv_threads_of_the_parent_do_not_hang_the_workers(make_loader: MakeLoader) -> None:
+    large = np.zeros((3000, 3000, 3), np.uint8)
+    cv2.GaussianBlur(cv2.resize(large, (2500, 2500)), (9, 9), 0)  # starts OpenCV's thread pool, if it has one
+    loader = make_loader(workers=2, ops=[pictures.DECODE, {"ResizeImage": {"size": 900}}, pictures.NORMALIZE])
+    assert sum(batch.size for batch in loader.batches(1)) == 23
     loader.close()
 
 
