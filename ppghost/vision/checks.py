@@ -2,10 +2,49 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import Any, Union
+from typing import Any, Union, get_args, get_origin
 
 Number = Union[int, float, str]
+
+
+_KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
+
+
+def fits(value: Any, annotation: Any) -> bool:
+    """Say whether a YAML value (lists as tuples) is of the type that a field of an op is annotated with.
+
+    A whole number is a number; true and false are none.
+    """
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation is Any:
+        return True
+    if origin is Union:
+        return any(fits(value, argument) for argument in arguments)
+    if origin is tuple:
+        return isinstance(value, tuple) and _all_fit(value, arguments)
+    kind = origin or annotation
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _all_fit(values: tuple[Any, ...], kinds: tuple[Any, ...]) -> bool:
+    if kinds[1:] == (...,):
+        kinds = kinds[:1] * len(values)
+    return len(values) == len(kinds) and all(map(fits, values, kinds))
+
+
+def describe_type(annotation: Any) -> str:
+    """Return the words for what `fits` accepts."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Union:
+        return " or ".join(describe_type(argument) for argument in arguments)
+    if origin is tuple:
+        count = "a list" if arguments[1:] == (...,) else f"a list of {len(arguments)}"
+        return f"{count}, each {describe_type(arguments[0])}"
+    return _KINDS.get(annotation, "a mapping")
 
 
 def check_choice(where: str, given: Any, accepted: Iterable[Any]) -> None:
@@ -24,8 +63,9 @@ def check_size(where: str, given: Any) -> None:
 
 
 def check_range(where: str, given: Any, minimum: float, maximum: float = float("inf")) -> None:
-    """Raise ValueError unless `given` is a number from `minimum` to `maximum`, both included."""
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or not minimum <= given <= maximum:
+    """Raise ValueError unless `given` is a finite number from `minimum` to `maximum`, both included."""
+    is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    if not is_number or not math.isfinite(given) or not minimum <= given <= maximum:
         bound = f"at least {minimum:g}" if maximum == float("inf") else f"{minimum:g} to {maximum:g}"
         raise ValueError(f"{where} is {given!r}; accepted: a number, {bound}.")
 
@@ -33,7 +73,7 @@ def check_range(where: str, given: Any, minimum: float, maximum: float = float("
 def check_whole(where: str, given: Any, minimum: int, maximum: float = float("inf")) -> None:
     """Raise ValueError unless `given` is a whole number from `minimum` to `maximum`."""
     check_range(where, given, minimum, maximum)
-    if given != int(given):
+    if given % 1 != 0:
         raise ValueError(f"{where} is {given!r}; accepted: a whole number.")
 
 
@@ -55,15 +95,13 @@ def read_number(where: str, given: Number) -> float:
     Raises:
         ValueError: the text is anything else, or divides by zero.
     """
-    if not isinstance(given, str):
-        check_range(where, given, float("-inf"))
-        return float(given)
     try:
-        return _read_product(given)
+        number = _read_product(str(given))
     except (ValueError, ZeroDivisionError):
-        raise ValueError(
-            f"{where} is {given!r}; accepted: a number or a quotient such as '1.0/255.0'."
-        ) from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{where} is {given!r}; accepted: a number or a quotient such as '1.0/255.0'.")
+    return number
 
 
 def _read_product(text: str) -> float:

@@ -45,8 +45,6 @@ class Cutout:
         check_whole("Cutout.length", self.length, 1)
         if isinstance(self.fill_value, str):
             check_choice("Cutout.fill_value", self.fill_value, ("none",))
-        elif self.fill_value is not None and len(self.fill_value) != 3:
-            raise ValueError(f"Cutout.fill_value is {list(self.fill_value)}; accepted: 3 levels or none.")
 
     def __call__(self, image: Image, rng: Rng) -> np.ndarray:
         """Return the covered picture; draws from `rng.np`, and from `rng.py` for a random colour."""
@@ -126,10 +124,6 @@ class RandomErasing:
         check_range("RandomErasing.r1", self._number("r1"), 1e-6)
         check_whole("RandomErasing.attempt", self.attempt, 0)
         check_choice("RandomErasing.mode", self.mode, ("const", "rand", "pixel"))
-        if len(self.mean) != 3:
-            raise ValueError(
-                f"RandomErasing.mean has {len(self.mean)} numbers; accepted: 3, one per channel."
-            )
 
     def __call__(self, image: Image, rng: Rng) -> np.ndarray:
         """Return the covered picture; draws from `rng.py`, with modes "rand" and "pixel" also `rng.np`."""

@@ -46,11 +46,6 @@ class NormalizeImage:
 
     def __post_init__(self) -> None:
         check_choice("NormalizeImage.channel_num", self.channel_num, (3, 4))
-        for name, triple in (("mean", self.mean), ("std", self.std)):
-            if triple is not None and len(triple) != 3:
-                raise ValueError(
-                    f"NormalizeImage.{name} has {len(triple)} numbers; accepted: 3, one per channel."
-                )
         if self.std is not None and not all(self.std):
             raise ValueError(f"NormalizeImage.std is {list(self.std)}; a zero would divide by zero.")
         if self.scale is not None:
@@ -65,20 +60,24 @@ class NormalizeImage:
                 f"NormalizeImage.order is {self.order!r} but the picture is {list(array.shape)}: "
                 "write order: '' before ToCHWImage, order: chw after it."
             )
-        planes = self._planes(array if axis == 0 else array.transpose(2, 0, 1))
+        planes = self._planes(array, axis)
+        planes = planes.astype(np.float16) if self.output_fp16 else planes
         return planes if axis == 0 else planes.transpose(1, 2, 0)
 
-    def _planes(self, planes: np.ndarray) -> np.ndarray:
+    def _planes(self, array: np.ndarray, axis: int) -> np.ndarray:
+        """Return float32 [3 or 4, H, W] of a picture whose channels lie on `axis`."""
         scale = 1.0 / 255.0 if self.scale is None else read_number("NormalizeImage.scale", self.scale)
         mean, std = self.mean or IMAGENET_MEAN, self.std or IMAGENET_STD
-        _, height, width = planes.shape
-        out = np.zeros((self.channel_num, height, width), np.float32)
-        if planes.dtype == np.uint8:
-            for channel, table in enumerate(_lookup_tables(scale, mean, std)):
-                cv2.LUT(np.ascontiguousarray(planes[channel]), table, dst=out[channel])
+        height, width = array.shape[1:] if axis == 0 else array.shape[:2]
+        planes = np.empty((self.channel_num, height, width), np.float32)
+        planes[3:] = 0
+        if array.dtype == np.uint8:
+            channels = array if axis == 0 else cv2.split(array)
+            for channel, table, plane in zip(channels, _lookup_tables(scale, mean, std), planes):
+                cv2.LUT(channel, table, dst=plane)
         else:
-            out[:3] = _normalize(planes, scale, mean, std)
-        return out.astype(np.float16) if self.output_fp16 else out
+            planes[:3] = _normalize(array if axis == 0 else array.transpose(2, 0, 1), scale, mean, std)
+        return planes
 
 
 def _normalize(planes: np.ndarray, scale: float, mean: Triple, std: Triple) -> np.ndarray:
@@ -171,8 +170,4 @@ class Normalize:
 
 
 def _triple(value: Union[float, Triple]) -> Triple:
-    if not isinstance(value, tuple):
-        return (value, value, value)
-    if len(value) != 3:
-        raise ValueError(f"Normalize got {list(value)}; accepted: one number or three.")
-    return value
+    return value if isinstance(value, tuple) else (value, value, value)

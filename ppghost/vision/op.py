@@ -15,13 +15,14 @@ import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Optional, Protocol, Union
+from typing import Any, Optional, Protocol, Union, get_type_hints
 
 import numpy as np
 from PIL import Image as PilImage
 
 from ppghost.errors import suggest
 from ppghost.registry import Registry
+from ppghost.vision.checks import describe_type, fits
 
 Image = Union[np.ndarray, PilImage.Image]
 Picture = Union[bytes, np.ndarray, PilImage.Image]
@@ -47,7 +48,7 @@ class Rng:
         The parts are hashed to one 32-bit seed, so neighbouring places have unrelated streams and the result
         depends on nothing else: not on the worker, the platform or the Python version.
         """
-        digest = hashlib.blake2b(repr(parts).encode(), digest_size=4).digest()
+        digest = hashlib.blake2b(repr(tuple(map(int, parts))).encode(), digest_size=4).digest()
         return cls(int.from_bytes(digest, "little"))
 
     @cached_property
@@ -131,6 +132,8 @@ def build(
         raise ValueError(f"{table.kind} '{name}' is not served here: {refused[name]}")
     if name not in table:
         raise ValueError(f"Unknown {table.kind} '{name}'. {suggest(name, table)}")
+    if params is not None and not isinstance(params, Mapping):
+        raise ValueError(f"{name} has {params!r}; accepted: a mapping of its parameters.")
     given = dict(params or {})
     accepted = [field.name for field in dataclasses.fields(table[name])]
     for key in given:
@@ -145,7 +148,12 @@ def build(
     ]
     if missing:
         raise ValueError(f"{name} needs the parameter '{missing[0]}'.")
-    return table[name](**{key: frozen(value) for key, value in given.items()})
+    values = {key: frozen(value) for key, value in given.items()}
+    hints = get_type_hints(table[name])
+    for key, value in values.items():
+        if not fits(value, hints[key]):
+            raise ValueError(f"{name}.{key} is {given[key]!r}; accepted: {describe_type(hints[key])}.")
+    return table[name](**values)
 
 
 def describe(op: Any) -> dict[str, Optional[dict[str, Any]]]:

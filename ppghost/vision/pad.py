@@ -119,7 +119,7 @@ class Padv2:
         size_divisor: width and height become multiples of it where `size` is None.
         pad_mode: where the picture lies: 0 top left, 1 centre, 2 bottom right, -1 at `offsets`.
         offsets: (x, y) of the top left corner, with pad_mode -1.
-        fill_value: level per channel of the canvas.
+        fill_value: level of the canvas, one number or one per channel.
 
     Raises:
         DataError: the picture is larger than `size`.
@@ -129,7 +129,7 @@ class Padv2:
     size_divisor: int = 32
     pad_mode: int = 0
     offsets: Optional[tuple[int, int]] = None
-    fill_value: tuple[float, float, float] = (127.5, 127.5, 127.5)
+    fill_value: Union[float, tuple[float, float, float]] = (127.5, 127.5, 127.5)
 
     def __post_init__(self) -> None:
         if self.size is not None:
@@ -139,10 +139,6 @@ class Padv2:
         if self.pad_mode == -1 and self.offsets is None:
             raise ValueError(
                 "Padv2.pad_mode -1 needs 'offsets', the (x, y) of the picture's top left corner."
-            )
-        if len(self.fill_value) != 3:
-            raise ValueError(
-                f"Padv2.fill_value has {len(self.fill_value)} numbers; accepted: 3, one per channel."
             )
 
     def __call__(self, image: Image, rng: Rng) -> np.ndarray:

@@ -37,9 +37,11 @@ RANDOM_FILTERS = ("bilinear", "bicubic")
 def check_filter(where: str, backend: str, interpolation: Optional[Union[int, str]]) -> None:
     """Raise ValueError unless `backend` exists and knows the filter (a number is its own code)."""
     check_choice(f"{where}.backend", backend.lower(), ("cv2", "pil"))
+    known = CV2_FILTERS if backend.lower() == "cv2" else PIL_FILTERS
     if isinstance(interpolation, str):
-        known = CV2_FILTERS if backend.lower() == "cv2" else PIL_FILTERS
         check_choice(f"{where}.interpolation", interpolation.lower(), (*known, "random"))
+    elif interpolation is not None:
+        check_choice(f"{where}.interpolation", interpolation, map(int, known.values()))
 
 
 def resize(

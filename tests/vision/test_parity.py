@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from reference.ops_cases import BATCH_CASES, BATCH_CLASSES, CASES, BatchCase, Case
 
 from ppghost.vision import BATCH_OPS, Pipeline, Rng
 from ppghost.vision.op import build
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
-sys.path.insert(0, str(REFERENCE))
-
-from ops_cases import BATCH_CASES, BATCH_CLASSES, CASES, BatchCase, Case  # noqa: E402 - found by the line above
 
 RECORDED = np.load(REFERENCE / "ops.npz")
 
