@@ -76,9 +76,9 @@ def test_every_dataset_and_sampler_of_paddleclas_has_an_answer() -> None:
     known = (
         "ImageNetDataset MultiLabelDataset CompCars VeriWild LogoDataset ICartoonDataset MixDataset "
         "MultiScaleDataset Market1501 MSMT17 DukeMTMC FiveValidationDataset AdaFaceDataset "
-        "CustomLabelDataset Cifar10 Cifar100 ClsDataset ShiTuRecDataset MLClsDataset DomainShuffleBatchSampler "
-        "NaiveIdentityBatchSampler DistributedRandomIdentitySampler PKSampler MixSampler MultiScaleSampler "
-        "RASampler DistributedBatchSampler BatchSampler"
+        "CustomLabelDataset Cifar10 Cifar100 ClsDataset ShiTuRecDataset MLClsDataset "
+        "DomainShuffleBatchSampler NaiveIdentityBatchSampler DistributedRandomIdentitySampler PKSampler "
+        "MixSampler MultiScaleSampler RASampler DistributedBatchSampler BatchSampler"
     ).split()
     answered = {
         *loading.DATASETS,
