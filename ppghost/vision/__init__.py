@@ -9,6 +9,7 @@ and must never import it, nor any other room of ours.
 
 from __future__ import annotations
 
+# The modules are imported because ops register themselves.
 from ppghost.vision import (
     augmix,
     autoaugment,

@@ -25,6 +25,8 @@ class DecodeImage:
     With `backend: pil`: the same but for EXIF, which is not applied, and 16-bit greyscale, which Pillow clips
     to 255.
 
+    A file that was cut off is refused by Pillow and by OpenCV 4.11 and 5.0; OpenCV 4.6 decodes what is there.
+
     A picture that is decoded already (an array or a Pillow image) is taken as RGB and passes through the
     remaining steps. PaddleClas takes an array as BGR; nothing else here is BGR, so that would be a trap.
 

@@ -16,7 +16,7 @@ from PIL import Image as PilImage
 
 from ppghost.vision.checks import check_choice, check_interval, check_range, check_whole, read_number
 from ppghost.vision.op import OPS, Image, Rng
-from ppghost.vision.pictures import channels_last, writable
+from ppghost.vision.pictures import as_array, channels_last, writable
 
 
 @OPS.add("Cutout")
@@ -127,9 +127,9 @@ class RandomErasing:
 
     def __call__(self, image: Image, rng: Rng) -> np.ndarray:
         """Return the covered picture; draws from `rng.py`, with modes "rand" and "pixel" also `rng.np`."""
-        erased = writable(image)
         if rng.py.random() > self._number("EPSILON"):
-            return erased
+            return as_array(image)
+        erased = writable(image)
         picture = channels_last(erased)
         for _ in range(self.attempt):
             height, width = self._draw_shape(picture.shape[0] * picture.shape[1], rng)
@@ -201,9 +201,9 @@ class GridMask:
 
     def __call__(self, image: Image, rng: Rng) -> np.ndarray:
         """Return the covered picture; draws one to five numbers from `rng.np`."""
-        covered = writable(image)
         if rng.np.random_sample() > self.prob:
-            return covered
+            return as_array(image)
+        covered = writable(image)
         picture = channels_last(covered)
         mask = self._mask(picture.shape[0], picture.shape[1], rng)
         picture *= mask[:, :, None].astype(picture.dtype)

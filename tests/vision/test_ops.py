@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import subprocess
 import sys
 from contextlib import suppress
@@ -43,10 +44,11 @@ def test_op_keeps_its_input_and_repeats_itself(name: str, height: int, width: in
 
 
 @pytest.mark.parametrize("name", OP_NAMES)
-def test_yaml_form_comes_back(name: str) -> None:
+def test_yaml_form_and_pickle_come_back(name: str) -> None:
     pipeline = pipeline_of(name)
     assert pipeline.to_list() == [{name: params_of(name)}]
     assert Pipeline.from_list(pipeline.to_list()) == pipeline
+    assert pickle.loads(pickle.dumps(pipeline)) == pipeline
 
 
 @pytest.mark.parametrize("name", OP_NAMES)
