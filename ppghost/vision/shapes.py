@@ -142,11 +142,11 @@ def draw(name: str, size: int, rng: RandomState) -> Picture:
 
 
 def _contrasting_colours(rng: RandomState) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return two colours, float [3] in 0..255, that differ in brightness by 70 or more."""
+    """Return two colours, float [3] in 0..255; the first is brighter than the second by 90 or more."""
     while True:
         colours = rng.uniform(15.0, 240.0, (2, 3))
         brightness = colours @ (0.299, 0.587, 0.114)
-        if abs(brightness[0] - brightness[1]) >= 70.0:
+        if brightness[0] - brightness[1] >= 90.0:
             return colours[0], colours[1]
 
 
@@ -164,7 +164,7 @@ def _plane(size: int, centre: NDArray[Any], unit: float, rng: RandomState) -> tu
 
 def _mask_of(name: str, size: int, rng: RandomState) -> Plane:
     """Return the soft mask float32 [size, size] in 0..1 of one figure, or of one patch of a texture."""
-    radius = size * rng.uniform(0.24, 0.44)
+    radius = size * rng.uniform(0.3, 0.45)
     centre = _centre(size, radius, rng)
     if name in FIGURES:
         return _cover(FIGURES[name], size, centre, radius, rng)
@@ -218,21 +218,22 @@ def _clutter(canvas: Plane, colour: NDArray[Any], rng: RandomState) -> None:
 
 
 def _occlude(canvas: Plane, rng: RandomState) -> None:
-    """Lay up to two narrow bars over the picture (changed in place)."""
+    """Lay a narrow bar over every second picture (changed in place)."""
+    if rng.randint(2):
+        return
     size = len(canvas)
-    for _ in range(rng.choice((0, 0, 1, 1, 2))):
-        middle, angle = rng.uniform(0.15 * size, 0.85 * size, 2), rng.uniform(0.0, TAU)
-        reach = rng.uniform(0.15, 0.4) * size * np.array([np.cos(angle), np.sin(angle)])
-        paint = tuple(float(c) for c in rng.uniform(0.0, 255.0, 3))
-        width = max(1, round(size * rng.uniform(0.03, 0.09)))
-        cv2.line(canvas, _point(middle - reach), _point(middle + reach), paint, width, cv2.LINE_AA)
+    middle, angle = rng.uniform(0.15 * size, 0.85 * size, 2), rng.uniform(0.0, TAU)
+    reach = rng.uniform(0.15, 0.3) * size * np.array([np.cos(angle), np.sin(angle)])
+    paint = tuple(float(c) for c in rng.uniform(0.0, 255.0, 3))
+    width = max(1, round(size * rng.uniform(0.03, 0.09)))
+    cv2.line(canvas, _point(middle - reach), _point(middle + reach), paint, width, cv2.LINE_AA)
 
 
 def _photograph(canvas: Plane, rng: RandomState) -> Picture:
     """Return what a small camera makes of the canvas: a little blur, sensor noise, eight bits."""
     if rng.randint(3) == 0:
         canvas = np.asarray(cv2.GaussianBlur(canvas, (3, 3), rng.uniform(0.4, 0.9)), np.float32)
-    noise = rng.normal(0.0, rng.uniform(1.0, 14.0), canvas.shape)
+    noise = rng.normal(0.0, rng.uniform(1.0, 10.0), canvas.shape)
     return np.clip(canvas + noise, 0.0, 255.0).astype(np.uint8)
 
 
