@@ -20,7 +20,7 @@ from ppghost.vision import BATCH_OPS, OPS, REFUSED_OPS
 def _served_by_paddleclas(purpose: str) -> str:
     """Return the sentence that refuses a component which serves `purpose`."""
     return (
-        f"It serves {purpose}, and ppghost trains classifiers with one label per picture. "
+        f"it serves {purpose}, and ppghost trains classifiers with one label per picture. "
         "Use PaddleClas' own engine with our networks: call `ppghost.register()` before it builds its model."
     )
 
@@ -184,7 +184,7 @@ class _Cifar:
         for key in ("transform_ops_weak", "transform_ops_strong", "transform_ops_strong2"):
             if getattr(self, key) is not None:
                 raise ValueError(
-                    f"{key} is refused. {_served_by_paddleclas('semi-supervised training (FixMatch)')}"
+                    f"{key} is refused: {_served_by_paddleclas('semi-supervised training (FixMatch)')}"
                 )
         if self.data_file is None and not self.download:
             raise ValueError("data_file is not given and download is False; give one of them")

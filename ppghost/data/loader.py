@@ -161,13 +161,23 @@ class Loader:
         if self._crew is None:
             self._crew = self._assemble(epoch, number)
         if self._expected != (epoch, number):
-            assert self._slots is not None, "the crew was assembled with slots"
-            self._slots.generation[0] += 1
-            for flight in self._queue:
-                flight.abandoned = True
-            self._queue.clear()
+            self._abandon()
             self._course = self._batches_from(epoch, number)
         self._expected = self._next(epoch, number)
+
+    def _abandon(self) -> None:
+        """Drop what was read ahead; a batch that is still being read gives its slot back when it lands."""
+        assert self._slots is not None, "the crew was assembled with slots"
+        self._slots.generation[0] += 1
+        for flight in self._queue:
+            flight.abandoned = True
+            self._release_abandoned(flight)
+        self._queue.clear()
+
+    def _release_abandoned(self, flight: _Flight) -> None:
+        if flight.abandoned and not flight.missing:
+            del self._flights[flight.key]
+            self._free.append(flight.slot)
 
     def _next(self, epoch: int, number: int) -> Optional[tuple[int, int]]:
         """Return epoch and number of the batch that is read ahead behind this one, or None at the end."""
@@ -210,7 +220,7 @@ class Loader:
     def _shape_from(self, epoch: int, start: int, size: PictureSize) -> tuple[int, int, int]:
         """Return the shape of the first picture from a position on that can be read."""
         broken: list[Skipped] = []
-        for position in [*range(start, self.sample_count), *range(start)]:
+        for position in itertools.chain(range(start, self.sample_count), range(start)):
             try:
                 picture, _ = self._recipe.read(epoch, position, size)
             except (DataError, OSError) as error:
@@ -227,7 +237,7 @@ class Loader:
         assert self._crew is not None, "nobody reads"
         while True:
             self._supply(self._crew)
-            if not self._queue[0].missing:
+            if self._queue and not self._queue[0].missing:
                 flight = self._queue.popleft()
                 del self._flights[flight.key]
                 return flight
@@ -256,9 +266,7 @@ class Loader:
         flight = self._flights[outcome.task.flight]
         flight.outcomes.append(outcome)
         flight.missing -= 1
-        if flight.abandoned and not flight.missing:
-            del self._flights[flight.key]
-            self._free.append(flight.slot)
+        self._release_abandoned(flight)
 
     def _hand_over(self, flight: _Flight) -> Optional[Batch]:
         """Return a flight's batch, or None if none of its pictures can be read."""
@@ -273,6 +281,10 @@ class Loader:
         size = sum(outcome.kept for outcome in outcomes)
         if not size:
             self._free.append(flight.slot)
+            if self._recipe.world_size > 1:
+                raise self._too_many(
+                    self.skipped, ", a whole batch among them, which other processes wait for"
+                )
             return None
         images, labels = self._gather(flight, outcomes)
         return Batch(images, labels, size, flight.number)
@@ -297,12 +309,12 @@ class Loader:
         self._free.append(flight.slot)
         return image_tensor, label_tensor
 
-    def _too_many(self, broken: list[Skipped]) -> TrainingError:
+    def _too_many(self, broken: list[Skipped], extent: str = "; training bears 1 %") -> TrainingError:
         named = "; ".join(f"'{name}' ({reason})" for name, reason in broken[:_NAMED])
         more = "; ..." if len(broken) > _NAMED else ""
         return TrainingError(
-            f"{len(broken)} of the {self.sample_count} pictures of the epoch cannot be read, and training "
-            f"bears 1 %: {named}{more}. Repair them, or take their lines out of the list."
+            f"{len(broken)} of the {self.sample_count} pictures of the epoch cannot be read{extent}: "
+            f"{named}{more}. Repair them, or take their lines out of the list."
         )
 
 
@@ -358,6 +370,7 @@ def build_loader(
         plan_of=plan_of,
         seed=seed,
         rank=rank,
+        world_size=world_size,
         class_num=class_num,
         training=training,
         batch_ops=split.dataset.batch_transform_ops or () if training else (),

@@ -76,6 +76,7 @@ class Recipe:
         plan_of: the plan of an epoch.
         seed: `Global.seed`.
         rank: the process; batch ops draw different numbers on each.
+        world_size: how many processes there are.
         class_num: how many classes there are.
         training: skip samples that cannot be read; in an evaluation they are an error.
         batch_ops: what happens to a whole batch.
@@ -85,6 +86,7 @@ class Recipe:
     plan_of: Callable[[int], Plan]
     seed: int
     rank: int
+    world_size: int
     class_num: int
     training: bool
     batch_ops: tuple[Any, ...] = ()
@@ -163,7 +165,7 @@ class Reader:
         kept = 0
         for position in range(plan.bounds[task.number] + task.first, plan.bounds[task.number] + task.last):
             if self.slots.generation[0] != task.generation:
-                break
+                return Outcome(task)
             try:
                 picture, label = self._recipe.read(task.epoch, position, size)
             except (DataError, OSError) as error:

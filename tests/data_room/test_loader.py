@@ -73,6 +73,15 @@ def test_resume_in_mid_epoch_is_exact(make_loader: MakeLoader, workers: int) -> 
     resumed.close()
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_breaking_off_again_and_again(make_loader: MakeLoader, workers: int) -> None:
+    loader = make_loader(workers=workers, sampler=loading.DistributedBatchSampler(2, shuffle=True))
+    expected = numbers(make_loader(sampler=loading.DistributedBatchSampler(2, shuffle=True)).batches(1))
+    for start in (0, 7, 3, 11, 5, 9, 1, 8, 4, 10, 6, 2) * 3:
+        assert numbers([next(loader.batches(1, start=start))]) == expected[start : start + 1]
+    loader.close()
+
+
 def test_skipped_batches_are_not_read(make_loader: MakeLoader, folder: Path) -> None:
     loader = make_loader(sampler=loading.DistributedBatchSampler(4), ops=pictures.EVAL_OPS)
     for index in range(8):
@@ -185,6 +194,9 @@ def test_a_batch_of_broken_pictures_is_not_delivered(make_loader: MakeLoader, fo
     loader = make_loader(sampler=loading.DistributedBatchSampler(4))
     assert [batch.number for batch in loader.batches(1)] == [0, 2, 3, 4, 5]
     assert len(loader.skipped) == 4
+    several = make_loader(sampler=loading.DistributedBatchSampler(4), world_size=2, rank=1)
+    with pytest.raises(TrainingError, match="whole batch"):  # or the other process would wait for ever
+        list(several.batches(1))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
