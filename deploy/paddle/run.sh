@@ -8,7 +8,8 @@ if [ "$#" -lt 3 ]; then
 fi
 config=$1 weights=$2 picture=$3 folder=${4:-inference}
 
-ppghost export -c "$config" -o Global.pretrained_model="$weights" -o Global.save_inference_dir="$folder"
+ppghost export -c "$config" -o Global.device=cpu \
+  -o Global.pretrained_model="$weights" -o Global.save_inference_dir="$folder"
 ppghost verify "$folder"
 ppghost infer --artifact "$folder" --engine onednn "$picture"
 ppghost infer --artifact "$folder" --engine native --output results.jsonl "$picture"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import numpy as np
 import pytest
@@ -62,7 +62,9 @@ pipelines = st.tuples(
 )
 
 
-def write(folder: Path, transform_ops: list[dict[str, Any]], names: list[str] | None, name: str) -> Artifact:
+def write(
+    folder: Path, transform_ops: list[dict[str, Any]], names: Optional[list[str]], name: str
+) -> Artifact:
     """Write an artifact whose model files are four bytes long; an earlier one there goes."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -129,7 +131,7 @@ def expected_lines(folder: Path) -> dict[str, str]:
 @FEW
 @given(pipelines, st.one_of(st.none(), st.lists(line, min_size=1, max_size=6)), line)
 def test_what_is_written_is_read_and_both_files_say_the_same(
-    tmp_path: Path, transform_ops: list[dict[str, Any]], names: list[str] | None, name: str
+    tmp_path: Path, transform_ops: list[dict[str, Any]], names: Optional[list[str]], name: str
 ) -> None:
     written = write(tmp_path / "inference", transform_ops, names, name)
     read = read_artifact(tmp_path / "inference")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import cv2
 import numpy as np
@@ -191,7 +191,7 @@ def test_a_list_names_pictures_with_or_without_labels(tree: Path, tmp_path: Path
     ],
 )
 def test_nothing_to_classify_is_an_error(
-    tmp_path: Path, source: str, listed: str | None, sentence: str
+    tmp_path: Path, source: str, listed: Optional[str], sentence: str
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty.txt").write_text("\n")
