@@ -29,7 +29,7 @@ from ppghost.errors import ArtifactError
 from ppghost.vision import Labels, Pipeline
 
 FILES = ("inference.json", "inference.pdmodel", "inference.pdiparams", "golden.npz", "labels.txt")
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 line = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=20).map(str.strip)
 number = st.floats(1e-3, 1e3)

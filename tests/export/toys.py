@@ -35,7 +35,7 @@ def calibrated(net: nn.Layer, size: int = SIZE) -> nn.Layer:
     """Return `net` in training mode with batch statistics that fit its weights, as after training."""
     net.train()
     with paddle.no_grad():
-        for _ in range(30):
+        for _ in range(12):
             net(paddle.randn([8, 3, size, size]))
     return net
 
