@@ -23,6 +23,7 @@ from typing import Any, Callable, NamedTuple, Optional, Union
 import paddle
 from paddle import Tensor, nn
 from paddle.autograd import PyLayer
+from paddle.jit.sot.psdb import in_sot
 
 from ppghost.errors import ConfigError, GhostError, ToolMissingError
 from ppghost.nets.kernels import DepthwiseShape, PointwiseShape, load_library
@@ -45,14 +46,20 @@ class Threads(NamedTuple):
 class NativeKernels:
     """The compiled library, and the threads that it may use.
 
+    Args:
+        library: what `ppghost.nets.kernels.load_library` returns.
+        threads: how the work is shared.
+        most: use nothing better than this instruction set (avx512, avx2, baseline); "" for the best there is.
+            It holds for the library, not only for this object.
+
     Attributes:
-        instructions: the instruction set in use: avx512, avx2 or baseline.
+        instructions: the instruction set in use.
     """
 
-    def __init__(self, library: ctypes.CDLL, threads: Threads) -> None:
+    def __init__(self, library: ctypes.CDLL, threads: Threads, most: str = "") -> None:
         self._library = library
         self._threads = threads
-        self.instructions = str(library.ppghost_instructions().decode())
+        self.instructions = str(library.ppghost_choose_instructions(most.encode()).decode())
 
     def run(self, name: str, sizes: Sizes, *tensors: Optional[Tensor]) -> None:
         """Call the kernel `name` on the memory of contiguous float32 tensors; None where C takes NULL.
@@ -100,6 +107,7 @@ def kernels_for(layer: nn.Conv2D, x: Tensor) -> Optional[NativeKernels]:
     is_eligible = (
         layer.training
         and paddle.in_dynamic_mode()
+        and not in_sot()  # to_static's tracing of byte code, which runs in dynamic mode
         and x.place.is_cpu_place()
         and x.dtype == layer.weight.dtype == paddle.float32
         and layer.weight.place.is_cpu_place()
@@ -131,7 +139,7 @@ def _load_kernels(choice: str) -> Optional[NativeKernels]:
     if choice == "native":
         return None
     try:
-        return NativeKernels(load_library(), _find_threads())
+        return NativeKernels(load_library(), find_threads())
     except (GhostError, OSError) as error:
         if choice == "fast":
             raise ToolMissingError(f"{CHOICE_VARIABLE}=fast, but: {error}") from error
@@ -147,7 +155,7 @@ def _is_mixed_precision() -> bool:
     return bool(paddle.base.core._get_amp_attrs()._amp_level != paddle.base.core.AmpLevel.O0)
 
 
-def _find_threads() -> Threads:
+def find_threads() -> Threads:
     """Return the threads of an OpenMP runtime that is loaded, Paddle's own first; else the calling one only.
 
     Paddle's runtime knows Paddle's setting, and its threads are idle when ours would run.

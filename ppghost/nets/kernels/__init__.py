@@ -75,7 +75,8 @@ def load_library(cache: Optional[Path] = None) -> ctypes.CDLL:
         sizes = ctypes.POINTER(shape)
         getattr(library, f"ppghost_{kernel}_forward").argtypes = [sizes, *[pointer] * 3, whole, pointer]
         getattr(library, f"ppghost_{kernel}_backward").argtypes = [sizes, *[pointer] * 5, whole, pointer]
-    library.ppghost_instructions.restype = ctypes.c_char_p
+    library.ppghost_choose_instructions.argtypes = [ctypes.c_char_p]
+    library.ppghost_choose_instructions.restype = ctypes.c_char_p
     return library
 
 

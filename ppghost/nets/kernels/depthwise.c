@@ -11,8 +11,8 @@
  * and odd rows by even and odd columns), which turns every tap into a constant offset again. The positions
  * between the rows are computed and thrown away, or multiplied by zero.
  *
- * Zeros times infinity would be NaN where the mathematics has no term at all; channels in which anything is
- * not finite are done again by plain loops that skip the padding.
+ * Zeros times infinity are NaN, and zeros stand here where the definition has no term at all; channels in
+ * which anything is not finite are done by plain loops.
  */
 #include "depthwise.h"
 #include "vector.h"
@@ -219,35 +219,34 @@ static int all_finite(const float *values, int count)
     return 1;
 }
 
-/* Visit every (output pixel, tap) of one plane that lies inside the map. */
-#define FOR_EACH_TERM(at, full, body)                                                                  \
-    for (int i = 0; i < (at)->out_height; i++)                                                         \
-        for (int j = 0; j < (at)->out_width; j++)                                                      \
-            for (int r = 0; r < (full); r++)                                                           \
-                for (int c = 0; c < (full); c++) {                                                     \
-                    int y = i * (at)->stride + r - (full) / 2, x = j * (at)->stride + c - (full) / 2;  \
-                    if (y >= 0 && y < (at)->height && x >= 0 && x < (at)->width) {                     \
-                        long out = (long)i * (at)->out_width + j, in = (long)y * (at)->width + x;      \
-                        int tap = r * (full) + c;                                                      \
-                        body;                                                                          \
-                    }                                                                                  \
-                }
+/* Visit every (output pixel, tap) of one plane. The framework's op multiplies the padding's zeros too, save
+ * in the input's gradient; NaN and infinity must come out where they come out there. */
+#define FOR_EACH_TERM(at, full, body)                                                                      \
+    for (int i = 0; i < (at)->out_height; i++)                                                             \
+        for (int j = 0; j < (at)->out_width; j++)                                                          \
+            for (int tap = 0; tap < (full) * (full); tap++) {                                              \
+                const int y = i * (at)->stride + tap / (full) - (full) / 2;                                \
+                const int x = j * (at)->stride + tap % (full) - (full) / 2;                                \
+                const int is_inside = y >= 0 && y < (at)->height && x >= 0 && x < (at)->width;             \
+                const long out = (long)i * (at)->out_width + j, in = (long)y * (at)->width + x;            \
+                body;                                                                                      \
+            }
 
 static void plain_forward(float *to, const float *from, const float *w, const Layout *at, int full)
 {
     memset(to, 0, sizeof(float) * at->out_height * at->out_width);
-    FOR_EACH_TERM(at, full, to[out] += w[tap] * from[in])
+    FOR_EACH_TERM(at, full, to[out] += w[tap] * (is_inside ? from[in] : 0.0f))
 }
 
 static void plain_input_gradient(float *to, const float *g, const float *w, const Layout *at, int full)
 {
     memset(to, 0, sizeof(float) * at->height * at->width);
-    FOR_EACH_TERM(at, full, to[in] += w[tap] * g[out])
+    FOR_EACH_TERM(at, full, if (is_inside) to[in] += w[tap] * g[out])
 }
 
 static void plain_weight_gradient(double *total, const float *g, const float *from, const Layout *at, int full)
 {
-    FOR_EACH_TERM(at, full, total[tap] += (double)g[out] * from[in])
+    FOR_EACH_TERM(at, full, total[tap] += (double)g[out] * (is_inside ? from[in] : 0.0f))
 }
 
 /* ------------------------------------------------------------------ the two jobs */

@@ -3,6 +3,7 @@
 #include "pointwise.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* `GOMP_parallel` of whichever OpenMP runtime the framework has loaded: its threads are idle when we run,
  * and a second pool would fight with them for the cores. */
@@ -21,19 +22,44 @@ typedef struct {
     const PointwiseKernels *pointwise;
 } Instructions;
 
-static Instructions best_instructions(void)
+/* Best first. */
+static const Instructions all_instructions[] = {
+#if defined(__x86_64__)
+    {"avx512", &ppghost_depthwise_avx512, &ppghost_pointwise_avx512},
+    {"avx2", &ppghost_depthwise_avx2, &ppghost_pointwise_avx2},
+#endif
+    {"baseline", &ppghost_depthwise_baseline, &ppghost_pointwise_baseline},
+};
+
+enum { SETS = sizeof all_instructions / sizeof all_instructions[0] };
+
+static int is_supported(const char *name)
 {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f"))
-        return (Instructions){"avx512", &ppghost_depthwise_avx512, &ppghost_pointwise_avx512};
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        return (Instructions){"avx2", &ppghost_depthwise_avx2, &ppghost_pointwise_avx2};
+    if (!strcmp(name, "avx512"))
+        return __builtin_cpu_supports("avx512f");
+    if (!strcmp(name, "avx2"))
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
-    return (Instructions){"baseline", &ppghost_depthwise_baseline, &ppghost_pointwise_baseline};
+    return !strcmp(name, "baseline");
 }
 
-const char *ppghost_instructions(void) { return best_instructions().name; }
+static const Instructions *chosen = &all_instructions[SETS - 1];
+
+/* Use the best instruction set that this processor has and that `most` allows; "" allows all. Returns its
+ * name. Call it before the first kernel. */
+const char *ppghost_choose_instructions(const char *most)
+{
+    int allowed = !*most;
+    for (int set = 0; set < SETS; set++) {
+        chosen = &all_instructions[set];
+        allowed = allowed || !strcmp(chosen->name, most);
+        if (allowed && is_supported(chosen->name))
+            break;
+    }
+    return chosen->name;
+}
 
 /* ------------------------------------------------------------------ threads */
 
@@ -89,7 +115,7 @@ int ppghost_depthwise_forward(const Shape *shape, const float *x, const float *w
 {
     const Job job = {*shape, x, w, 0, y, 0, 0, 0, chunks_of(shape)};
     const Team team = {parallel, threads};
-    return run(&job, best_instructions().depthwise->forward, shape->channels * job.chunks, team);
+    return run(&job, chosen->depthwise->forward, shape->channels * job.chunks, team);
 }
 
 /* Gradients of the input and of the weight from the output's; NULL for one that is not wanted. Returns 0,
@@ -103,7 +129,7 @@ int ppghost_depthwise_backward(const Shape *shape, const float *x, const float *
     job.partial_dw = calloc((size_t)shape->channels * job.chunks * taps, sizeof(double));
     if (!job.partial_dw)
         return -1;
-    int result = run(&job, best_instructions().depthwise->backward, shape->channels * job.chunks, team);
+    int result = run(&job, chosen->depthwise->backward, shape->channels * job.chunks, team);
     for (int c = 0; dw && c < shape->channels; c++)
         for (int t = 0; t < taps; t++) {
             double sum = 0.0;
@@ -124,7 +150,7 @@ static int panels_of(int count, int size) { return (count + size - 1) / size; }
 /* to = w from, with w [rows, depth] read at the given distances. */
 static int multiply(Product *job, Team team)
 {
-    const PointwiseKernels *kernels = best_instructions().pointwise;
+    const PointwiseKernels *kernels = chosen->pointwise;
     const int row_panels = panels_of(job->rows, kernels->rows);
     const int column_panels = (int)((job->columns + kernels->columns - 1) / kernels->columns);
     job->left = malloc(sizeof(float) * row_panels * kernels->rows * job->depth);
@@ -150,7 +176,7 @@ static int multiply(Product *job, Team team)
 /* dw = dy x'. Many columns are cut into chunks; few are packed once, and the rows are cut. */
 static int multiply_transposed(Product *job, Team team)
 {
-    const PointwiseKernels *kernels = best_instructions().pointwise;
+    const PointwiseKernels *kernels = chosen->pointwise;
     const int row_panels = panels_of(job->rows, kernels->rows);
     const int column_panels = panels_of(job->depth, kernels->columns);
     const long width = (long)column_panels * kernels->columns;
