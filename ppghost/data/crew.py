@@ -2,7 +2,8 @@
 
 Worker processes are forked, so they start in milliseconds, need no `__main__` guard, and know the datasets
 without copying them. Threads were measured too: they cost the same processor time per picture, but they and
-the training loop would wait for each other at Python's lock. Each worker has a pipe of its own; there is no lock that a killed worker could keep.
+the training loop would wait for each other at Python's lock. Each worker has a pipe of its own; there is no
+lock that a killed worker could keep.
 
 Must not import paddle.
 """
