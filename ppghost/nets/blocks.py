@@ -3,7 +3,7 @@
 Attribute names are PaddleClas' (`_conv`, `_batch_norm`, `squeeze`, `excitation`): they are the keys of the
 published weight files, so they are API.
 
-Brick: imports paddle and the convolutions that train fast on a CPU.
+Brick: imports paddle and the parts that train fast on a CPU.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from paddle.nn.initializer import KaimingNormal, Uniform
 from paddle.regularizer import L2Decay
 
 from ppghost.nets.depthwise import DepthwiseConv2D
+from ppghost.nets.norm import normalise
 from ppghost.nets.pointwise import PointwiseConv2D
 
 
@@ -73,8 +74,7 @@ class ConvBN(nn.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve, normalise and, where asked, rectify."""
-        x = self._batch_norm(self._conv(x))
-        return F.relu(x) if self._relu else x
+        return normalise(self._batch_norm, self._conv(x), relu=self._relu)
 
 
 def _convolution_class(kernel_size: int, *, is_depthwise: bool) -> type[nn.Conv2D]:

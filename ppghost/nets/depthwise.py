@@ -27,8 +27,8 @@ class DepthwiseConv2D(nn.Conv2D):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve every channel with its own filter."""
-        kernels = kernels_for(self, x) if self._is_supported() else None
-        if kernels is None:
+        kernels = kernels_for(self, x)
+        if kernels is None or not self._is_supported(x):
             return super().forward(x)
         stride = self._stride[0]
         shape = x.shape
@@ -36,7 +36,7 @@ class DepthwiseConv2D(nn.Conv2D):
         shape[2:] = [-(-side // stride) for side in shape[2:]]
         return NativeConvolution.apply(x, self.weight, kernels, "depthwise", sizes, shape)
 
-    def _is_supported(self) -> bool:
+    def _is_supported(self, x: Tensor) -> bool:
         kernel_size, stride = self._kernel_size[0], self._stride[0]
         padding = (kernel_size - 1) // 2
         return (
@@ -48,5 +48,7 @@ class DepthwiseConv2D(nn.Conv2D):
             and list(self._dilation) == [1, 1]
             and self._updated_padding in (padding, [padding, padding])
             and self._padding_mode == "zeros"
+            and self.bias is None
+            and x.shape[1:2] == [self._in_channels]
             and self._data_format == "NCHW"
         )

@@ -26,14 +26,14 @@ from paddle.autograd import PyLayer
 from paddle.jit.sot.psdb import in_sot
 
 from ppghost.errors import ConfigError, GhostError, ToolMissingError
-from ppghost.nets.kernels import DepthwiseShape, PointwiseShape, load_library
+from ppghost.nets.kernels import DepthwiseShape, NormShape, PointwiseShape, load_library
 
 CHOICES = ("auto", "fast", "native")
 CHOICE_VARIABLE = "PPGHOST_DEPTHWISE"
 
 _logger = logging.getLogger(__name__)
 
-Sizes = Union[DepthwiseShape, PointwiseShape]
+Sizes = Union[DepthwiseShape, NormShape, PointwiseShape]
 
 
 class Threads(NamedTuple):
@@ -99,22 +99,21 @@ class NativeConvolution(PyLayer):
         return dx, dw
 
 
-def kernels_for(layer: nn.Conv2D, x: Tensor) -> Optional[NativeKernels]:
-    """Return the kernels if `layer` trains on `x` in float32 on a CPU without a bias; else None.
+def kernels_for(layer: nn.Layer, x: Tensor) -> Optional[NativeKernels]:
+    """Return the kernels if `layer` trains on `x [N, C, H, W]` in float32 on a CPU; else None.
 
-    Kernel size, stride, padding and groups are the caller's to check.
+    What kind of layer it is, and how many channels it wants, is the caller's to check.
     """
     is_eligible = (
         layer.training
         and paddle.in_dynamic_mode()
         and not in_sot()  # to_static's tracing of byte code, which runs in dynamic mode
         and x.place.is_cpu_place()
+        and layer.weight is not None
         and x.dtype == layer.weight.dtype == paddle.float32
         and layer.weight.place.is_cpu_place()
-        and layer.bias is None
         and x.ndim == 4
         and min(x.shape) > 0
-        and x.shape[1] == layer._in_channels
         and not _is_mixed_precision()
     )
     return native_kernels() if is_eligible else None

@@ -23,20 +23,22 @@ class PointwiseConv2D(nn.Conv2D):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix the channels of every pixel."""
-        kernels = kernels_for(self, x) if self._is_supported() else None
-        if kernels is None:
+        kernels = kernels_for(self, x)
+        if kernels is None or not self._is_supported(x):
             return super().forward(x)
         batch, _, height, width = x.shape
         sizes = PointwiseShape(batch, self._in_channels, self._out_channels, height * width)
         shape = [batch, self._out_channels, height, width]
         return NativeConvolution.apply(x, self.weight, kernels, "pointwise", sizes, shape)
 
-    def _is_supported(self) -> bool:
+    def _is_supported(self, x: Tensor) -> bool:
         return (
             self._groups == 1
             and list(self._kernel_size) == [1, 1]
             and list(self._stride) == [1, 1]
             and self._updated_padding in (0, [0, 0])
             and self._padding_mode == "zeros"
+            and self.bias is None
+            and x.shape[1:2] == [self._in_channels]
             and self._data_format == "NCHW"
         )

@@ -1,4 +1,4 @@
-"""The native convolutions equal Paddle's where they are used, and leave everything else to Paddle."""
+"""The native convolutions and batch norm equal Paddle's where used, and leave the rest to Paddle."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from ppghost.nets.depthwise import DepthwiseConv2D
 from ppghost.nets.ghostnet import BlockSpec, GhostBottleneck
 from ppghost.nets.kernels import default_cache, load_library
 from ppghost.nets.native import NativeKernels, Threads, find_threads, native_kernels
+from ppghost.nets.norm import normalise
 from ppghost.nets.pointwise import PointwiseConv2D
 
 needs_kernels = pytest.mark.skipif(
@@ -91,6 +92,68 @@ def test_depthwise_equals_paddles_op(
 @given(ODD_MAPS, st.integers(1, 100), st.integers(0, 1000))
 def test_pointwise_equals_paddles_op(shape: tuple[int, ...], out_channels: int, seed: int) -> None:
     assert_equal_to_paddle(pointwise(shape[1], out_channels), shape, seed)
+
+
+def run_norm(x: np.ndarray, dy: np.ndarray, seed: int, *, relu: bool, fast: bool) -> list[np.ndarray]:
+    """Return output, three gradients and the moved statistics of a batch norm with a random affine part."""
+    draw = np.random.RandomState(seed)
+    norm = nn.BatchNorm2D(x.shape[1])
+    norm.weight.set_value(draw.randn(x.shape[1]).astype("float32"))
+    norm.bias.set_value(draw.randn(x.shape[1]).astype("float32"))
+    picture = paddle.to_tensor(x, stop_gradient=False)
+    if fast:
+        y = normalise(norm, picture, relu=relu)
+        assert "NativeNorm" in y.grad_fn.name()
+    else:
+        y = nn.functional.relu(norm(picture)) if relu else norm(picture)
+    y.backward(paddle.to_tensor(dy))
+    gradients = [picture.grad, norm.weight.grad, norm.bias.grad]
+    return [tensor.numpy() for tensor in (y, *gradients, norm._mean, norm._variance)]
+
+
+@needs_kernels
+@settings(deadline=None, max_examples=60)
+@given(ODD_MAPS.filter(lambda shape: shape[0] * shape[2] * shape[3] > 3), st.booleans(), st.integers(0, 1000))
+def test_batch_norm_and_relu_equal_paddles(shape: tuple[int, ...], relu: bool, seed: int) -> None:
+    draw = np.random.RandomState(seed)
+    x = (draw.randn(*shape) * 3 + draw.randn()).astype("float32")
+    dy = draw.randn(*shape).astype("float32")
+    ours, paddles = (run_norm(x, dy, seed, relu=relu, fast=fast) for fast in (True, False))
+    # Where a value is zero to rounding, the two may disagree on whether ReLU lets its gradient through.
+    if relu and ((ours[0] > 0) != (paddles[0] > 0)).any():
+        return
+    for mine, theirs in zip(ours, paddles):
+        assert np.abs(mine - theirs).max() <= 2e-5 * max(np.abs(theirs).max(), 1.0)
+
+
+@needs_kernels
+def test_batch_norm_lets_nan_through_relu() -> None:
+    x = np.ones([2, 3, 4, 4], "float32")
+    x[0, 1, 2, 3] = np.nan
+    y = run_norm(x, x, 0, relu=True, fast=True)[0]
+    assert np.isnan(y[:, 1]).all()
+    assert np.isfinite(y[:, [0, 2]]).all()
+
+
+def test_other_norms_are_left_to_paddle() -> None:
+    x = paddle.randn([2, 3, 4, 4])
+    hooked = nn.BatchNorm2D(3)
+    seen = []
+    hooked.register_forward_post_hook(lambda *_: seen.append(1))
+    evaluated = nn.BatchNorm2D(3)
+    evaluated.eval()
+    others = [
+        hooked,
+        evaluated,
+        nn.BatchNorm2D(3, use_global_stats=True),
+        nn.BatchNorm2D(3, weight_attr=False),
+    ]
+    for norm in [*others, nn.InstanceNorm2D(3)]:
+        y = normalise(norm, x, relu=True)
+        np.testing.assert_array_equal(y.numpy(), nn.functional.relu(norm(x)).numpy())
+    assert seen
+    one = paddle.full([1, 3, 1, 1], 7.0)
+    np.testing.assert_array_equal(normalise(nn.BatchNorm2D(3), one, relu=False).numpy(), one.numpy())
 
 
 @needs_kernels

@@ -24,15 +24,15 @@ from typing import Optional
 
 from ppghost.errors import ToolMissingError
 
-HEADERS = ("vector.h", "depthwise.h", "pointwise.h")
-KERNELS = ("depthwise", "pointwise")
+HEADERS = ("vector.h", "depthwise.h", "norm.h", "pointwise.h")
+KERNELS = ("depthwise", "norm", "pointwise")
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-ffp-contract=fast")
 # One object of each kernel for each of these; dispatch.c chooses among them when it runs.
 INSTRUCTION_SETS: dict[str, dict[str, tuple[str, ...]]] = {
     "x86_64": {
         "baseline": (),
         "avx2": ("-mavx2", "-mfma"),
-        "avx512": ("-mavx512f", "-mavx2", "-mfma"),
+        "avx512": ("-mavx512f", "-mavx2", "-mfma", "-mprefer-vector-width=512"),
     },
     "other": {"baseline": ()},
 }
@@ -53,6 +53,23 @@ class PointwiseShape(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int) for name in ("batch", "in_channels", "out_channels", "pixels")]
 
 
+class NormShape(ctypes.Structure):
+    """Sizes and constants of one batch norm; the C side's `NormShape`."""
+
+    _fields_ = [
+        *((name, ctypes.c_int) for name in ("batch", "channels", "pixels", "has_relu")),
+        *((name, ctypes.c_float) for name in ("epsilon", "momentum")),
+    ]
+
+
+# Each kernel with its sizes and the number of arrays that its forward and backward function take.
+SIGNATURES: dict[str, tuple[type[ctypes.Structure], int, int]] = {
+    "depthwise": (DepthwiseShape, 3, 5),
+    "pointwise": (PointwiseShape, 3, 5),
+    "norm": (NormShape, 7, 8),
+}
+
+
 def load_library(cache: Optional[Path] = None) -> ctypes.CDLL:
     """Return the compiled kernels, from the cache or built now (a few seconds, once per machine).
 
@@ -70,11 +87,15 @@ def load_library(cache: Optional[Path] = None) -> ctypes.CDLL:
     if not _is_intact(path):
         _build(path)
     library = ctypes.CDLL(str(path))
-    pointer, whole = ctypes.c_void_p, ctypes.c_int
-    for kernel, shape in ("depthwise", DepthwiseShape), ("pointwise", PointwiseShape):
-        sizes = ctypes.POINTER(shape)
-        getattr(library, f"ppghost_{kernel}_forward").argtypes = [sizes, *[pointer] * 3, whole, pointer]
-        getattr(library, f"ppghost_{kernel}_backward").argtypes = [sizes, *[pointer] * 5, whole, pointer]
+    for name, (sizes, *array_counts) in SIGNATURES.items():
+        for direction, arrays in zip(("forward", "backward"), array_counts):
+            function = getattr(library, f"ppghost_{name}_{direction}")
+            function.argtypes = [
+                ctypes.POINTER(sizes),
+                *[ctypes.c_void_p] * arrays,
+                ctypes.c_int,
+                ctypes.c_void_p,
+            ]
     library.ppghost_choose_instructions.argtypes = [ctypes.c_char_p]
     library.ppghost_choose_instructions.restype = ctypes.c_char_p
     return library

@@ -1,5 +1,6 @@
 /* Choose the instruction set, share the work among threads. The functions that Python calls. */
 #include "depthwise.h"
+#include "norm.h"
 #include "pointwise.h"
 
 #include <stdlib.h>
@@ -20,15 +21,16 @@ typedef struct {
     const char *name;
     const Kernels *depthwise;
     const PointwiseKernels *pointwise;
+    const NormKernels *norm;
 } Instructions;
 
 /* Best first. */
 static const Instructions all_instructions[] = {
 #if defined(__x86_64__)
-    {"avx512", &ppghost_depthwise_avx512, &ppghost_pointwise_avx512},
-    {"avx2", &ppghost_depthwise_avx2, &ppghost_pointwise_avx2},
+    {"avx512", &ppghost_depthwise_avx512, &ppghost_pointwise_avx512, &ppghost_norm_avx512},
+    {"avx2", &ppghost_depthwise_avx2, &ppghost_pointwise_avx2, &ppghost_norm_avx2},
 #endif
-    {"baseline", &ppghost_depthwise_baseline, &ppghost_pointwise_baseline},
+    {"baseline", &ppghost_depthwise_baseline, &ppghost_pointwise_baseline, &ppghost_norm_baseline},
 };
 
 enum { SETS = sizeof all_instructions / sizeof all_instructions[0] };
@@ -238,4 +240,33 @@ int ppghost_pointwise_backward(const PointwiseShape *shape, const float *x, cons
         result = multiply_transposed(&job, team);
     }
     return result;
+}
+
+/* ------------------------------------------------------------------ batch norm and ReLU */
+
+static int run_norm(const Norm *job, NormWorker work, Team team)
+{
+    const int most = job->shape.pixels < chosen->norm->width ? chosen->norm->width / job->shape.pixels : 1;
+    return run(job, work, panels_of(job->shape.channels, most), team);
+}
+
+/* y = norm of x; writes stats [2, channels] and moves the running mean and variance. Returns 0. */
+int ppghost_norm_forward(const NormShape *shape, const float *x, const float *gamma, const float *beta, float *y,
+                         float *stats, float *running_mean, float *running_variance, int threads, Parallel parallel)
+{
+    const Team team = {parallel, threads};
+    const Norm job = {.shape = *shape, .x = x, .gamma = gamma, .beta = beta, .y = y, .stats = stats,
+                      .running_mean = running_mean, .running_variance = running_variance};
+    return run_norm(&job, chosen->norm->forward, team);
+}
+
+/* Gradients from the output's; dx may be NULL. Returns 0. */
+int ppghost_norm_backward(const NormShape *shape, const float *x, const float *gamma, const float *beta,
+                          const float *dy, float *stats, float *dx, float *dgamma, float *dbeta, int threads,
+                          Parallel parallel)
+{
+    const Team team = {parallel, threads};
+    const Norm job = {.shape = *shape, .x = x, .gamma = gamma, .beta = beta, .dy = dy, .stats = stats,
+                      .dx = dx, .dgamma = dgamma, .dbeta = dbeta};
+    return run_norm(&job, chosen->norm->backward, team);
 }
