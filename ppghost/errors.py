@@ -68,4 +68,6 @@ def suggest(given: str, accepted: Iterable[str], *, most: int = 5) -> str:
     if not names:
         return "Nothing is accepted here."
     listed = ", ".join(names[:most])
-    return f"Accepted: {listed}." if len(names) <= most else f"Accepted: {listed} and {len(names) - most} more."
+    return (
+        f"Accepted: {listed}." if len(names) <= most else f"Accepted: {listed} and {len(names) - most} more."
+    )

@@ -202,8 +202,7 @@ def add_config_arguments(parser: ArgumentTaker, *, required: bool = True) -> Non
     parser.add_argument(
         "-o",
         "--override",
-        action="extend",
-        nargs="+",
+        action="append",
         default=[],
         metavar="KEY=VALUE",
         help="replace or add a value: Global.epochs=10; may be repeated",

@@ -27,14 +27,13 @@ DEMO_HINT = (
 # From this many listed pictures on, reading the folder once is cheaper than asking for each of them.
 _WORTH_LISTING = 8
 
-# More broken pictures than this share of an epoch, and no fewer than the least number, stop a training run.
+# More broken pictures than this share of an epoch stop a training run.
 _BEARABLE_SHARE = 0.01
-_FEW = 5
 
 
 def is_unbearable(broken: int, total: int) -> bool:
-    """Say whether `broken` of `total` pictures are too many to train on: more than 1 %, and at least five."""
-    return broken >= _FEW and broken > _BEARABLE_SHARE * total
+    """Say whether `broken` of `total` pictures are too many to train on: more than 1 %."""
+    return broken > _BEARABLE_SHARE * total
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ class Loader:
 
     Worker processes start with the first batch and stay until the loader is closed or dropped. A picture that
     cannot be read is an error in an evaluation. In training it is left out of its batch and noted in
-    `skipped`; more than 1 % of an epoch, and at least five, end the run.
+    `skipped`; more than 1 % of an epoch end the run.
 
     Attributes:
         steps_per_epoch: batches that this process gets in an epoch.

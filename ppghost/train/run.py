@@ -20,7 +20,7 @@ from paddle import nn
 from paddle.utils import unique_name
 
 from ppghost.config import Config
-from ppghost.errors import ConfigError, GhostError, OutputError
+from ppghost.errors import ConfigError, GhostError, OutputError, TrainingError
 from ppghost.train import dist
 from ppghost.train.amp import MixedPrecision
 from ppghost.train.checkpoint import Checkpoint, Position, read_checkpoint, recover, write_checkpoint
@@ -320,6 +320,7 @@ class _Run:
         settings = self.config.Global
         self.reporter.line(epoch_line("Train", f"{epoch}/{settings.epochs}", meters.averages()))
         self.say_skipped(epoch)
+        self.check_weights(epoch)
         self.move(epoch=epoch, step=0, metric=0.0)
         due = epoch % settings.eval_interval == 0 and epoch >= settings.start_eval_epoch
         if self.evaluator and due:
@@ -327,6 +328,16 @@ class _Run:
         if settings.save_interval > 0 and epoch % settings.save_interval == 0:
             self.save(f"epoch_{epoch}")
         self.save("latest")
+
+    def check_weights(self, epoch: int) -> None:
+        """Make sure that no broken weights overwrite good ones: the last gradient may be what broke them."""
+        broken = [name for name, tensor in self.net.state_dict().items() if not bool(tensor.isfinite().all())]
+        if broken:
+            raise TrainingError(
+                f"After epoch {epoch}, {len(broken)} weights are NaN or infinite, the first is {broken[0]}. "
+                "Nothing was saved; the checkpoints of the epochs before are untouched. Usual cause: a "
+                "learning rate too high for the batch size."
+            )
 
     def judge(self, epoch: int) -> None:
         """Evaluate, keep the best, and let schedules that watch the metric know."""

@@ -134,8 +134,8 @@ def test_arguments_of_the_test_scripts(case: str) -> None:
         )
 
 
-def test_arguments_may_be_repeated_or_listed() -> None:
-    args = parse(["-c", "x", "-o", "a=1", "b=2", "-o", "c=3"])
+def test_overrides_may_be_repeated() -> None:
+    args = parse(["-c", "x", "-o", "a=1", "-o", "b=2", "-o", "c=3"])
     assert args.override == ["a=1", "b=2", "c=3"]
     assert parse(["-c", "x"]).override == []
 

@@ -42,3 +42,17 @@ def calm_weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]
         name: np.full_like(value, 0.8) for name, value in weights.items() if name.endswith("excitation.bias")
     }
     return {**weights, **gates}
+
+
+def write_calm_weights(folder: Path) -> Path:
+    """Write the calm weights of our GhostNet_x0_5 with five classes; return the path without suffix."""
+    import paddle
+
+    from ppghost.zoo import build_model
+
+    state = build_model("GhostNet_x0_5", class_num=CLASSES).state_dict()
+    weights = calm_weights({name: tuple(tensor.shape) for name, tensor in state.items()})
+    paddle.save(
+        {name: paddle.to_tensor(value) for name, value in weights.items()}, str(folder / "calm.pdparams")
+    )
+    return folder / "calm"

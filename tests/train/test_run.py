@@ -12,7 +12,7 @@ import numpy as np
 import paddle
 import pytest
 from small_runs import REFERENCE, places
-from trajectory import calm_weights
+from trajectory import write_calm_weights
 
 from ppghost.config import Config, load_config
 from ppghost.errors import ConfigError, GhostError, OutputError, TrainingError, WeightsError
@@ -78,14 +78,13 @@ def reference_run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> R
     steps magnify rounding (a change of 1e-7 in the weights changes the 15th loss by 1e-4).
     """
     folder = tmp_path_factory.mktemp("reference")
-    shapes = {
-        name: tuple(t.shape) for name, t in build_model("GhostNet_x0_5", class_num=5).state_dict().items()
-    }
-    weights = {name: paddle.to_tensor(value) for name, value in calm_weights(shapes).items()}
-    paddle.save(weights, str(folder / "weights.pdparams"))
     config = load_config(
         REFERENCE / "trajectory.yaml",
-        [*places(pictures), f"Global.output_dir={folder}", f"Global.pretrained_model={folder}/weights"],
+        [
+            *places(pictures),
+            f"Global.output_dir={folder}",
+            f"Global.pretrained_model={write_calm_weights(folder)}",
+        ],
     )
     recorder = Recorder()
     with pytest.MonkeyPatch.context() as patch:

@@ -1,0 +1,278 @@
+"""The programs as a user meets them: what they write, and how they refuse bad input."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ppghost.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def picture_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of twelve pictures of three classes with lists, labels and a configuration."""
+    folder = tmp_path_factory.mktemp("set")
+    lines = []
+    for index in range(12):
+        label = index % 3
+        rng = np.random.RandomState(index)
+        picture = np.full((48, 52, 3), 60 + 70 * label) + rng.normal(0, 20, (48, 52, 3))
+        cv2.imwrite(str(folder / f"{index}.jpg"), np.clip(picture, 0, 255).astype("uint8"))
+        lines.append(f"{index}.jpg {label}\n")
+    (folder / "list.txt").write_text("".join(lines))
+    (folder / "labels.txt").write_text("0 dark grey\n1 grey\n2 light\n")
+    text = (ROOT / "configs" / "GhostNet_x0_5.yaml").read_text()
+    (folder / "config.yaml").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def overrides(picture_set: Path, tmp_path: Path) -> list[str]:
+    """Return the words that make the published recipe a run of seconds on the small set."""
+    values = [
+        *(f"DataLoader.{split}.dataset.image_root={picture_set}" for split in ("Train", "Eval")),
+        *(f"DataLoader.{split}.dataset.cls_label_path={picture_set}/list.txt" for split in ("Train", "Eval")),
+        *(f"DataLoader.{split}.loader.num_workers=0" for split in ("Train", "Eval")),
+        "DataLoader.Train.dataset.transform_ops.1.RandCropImage.size=32",
+        "DataLoader.Eval.dataset.transform_ops.1.ResizeImage.resize_short=36",
+        "DataLoader.Eval.dataset.transform_ops.2.CropImage.size=32",
+        "Infer.transforms.1.ResizeImage.resize_short=36",
+        "Infer.transforms.2.CropImage.size=32",
+        f"Infer.PostProcess.class_id_map_file={picture_set}/labels.txt",
+        "DataLoader.Train.sampler.batch_size=4",
+        "Global.device=cpu",
+        "Global.epochs=1",
+        "Global.image_shape=[3,32,32]",
+        "Arch.class_num=3",
+        f"Global.output_dir={tmp_path}/output",
+        f"Global.save_inference_dir={tmp_path}/inference",
+    ]
+    return [word for value in values for word in ("-o", value)]
+
+
+@pytest.fixture
+def call(
+    picture_set: Path, overrides: list[str], capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Return a function that runs a verb with the small set's configuration: (exit code, stdout, stderr)."""
+
+    def run(verb: str, *words: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = main([verb, "-c", str(picture_set / "config.yaml"), *overrides, *words])
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def artifact(picture_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an exported folder of a network with random weights."""
+    folder = tmp_path_factory.mktemp("artifact")
+    words = [
+        "Global.device=cpu",
+        "Arch.class_num=3",
+        "Global.image_shape=[3,32,32]",
+        "Infer.transforms.1.ResizeImage.resize_short=36",
+        "Infer.transforms.2.CropImage.size=32",
+        f"Infer.PostProcess.class_id_map_file={picture_set}/labels.txt",
+        f"Global.output_dir={folder}/output",
+        f"Global.save_inference_dir={folder}/inference",
+    ]
+    code = main(["export", "-c", str(picture_set / "config.yaml"), *(w for v in words for w in ("-o", v))])
+    assert code == 0
+    return folder / "inference"
+
+
+# --------------------------------------------------------------------------------------- from end to end
+
+
+def test_train_eval_infer_export_verify(
+    call: Callable[..., tuple[int, str, str]],
+    picture_set: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    code, out, err = call("train", "-o", "DataLoader.Train.loader.num_workers=1")
+    assert code == 0, err
+    assert re.search(
+        r"\] ppcls INFO: \[Train\]\[Epoch 1/1\]\[Iter: 0/3\]lr\(LinearWarmup\): \d\.\d{8}, top1:", out
+    )
+    output = tmp_path / "output"
+    for name in ("latest", "best_model", "epoch_1"):
+        assert all((output / f"{name}{suffix}").exists() for suffix in (".pdparams", ".pdopt", ".pdstates"))
+    assert (output / "best_model" / "model.pdparams").exists()
+    assert "[Train][Epoch 1/1][Avg]" in (output / "train.log").read_text()
+
+    weights = ("-o", f"Global.pretrained_model={output}/best_model")
+    code, out, _ = call("eval", *weights)
+    assert code == 0
+    assert re.search(
+        r"\[Eval\]\[Epoch 0\]\[Avg\]CELoss: [\d.]+, loss: [\d.]+, top1: [\d.]+, top5: 1\.00000", out
+    )
+
+    code, _, err = call(
+        "infer", *weights, str(picture_set / "0.jpg"), "--output", str(tmp_path / "one.jsonl")
+    )
+    assert code == 0, err
+    result = json.loads((tmp_path / "one.jsonl").read_text())
+    assert result["file_name"].endswith("0.jpg")
+    assert len(result["class_ids"]) == len(result["label_names"]) == 3, "top-5 of three classes is three"
+
+    code, _, err = call("export", *weights)
+    assert code == 0, err
+    capfd.readouterr()
+    assert main(["infer", "--artifact", f"{tmp_path}/inference", str(picture_set / "0.jpg")]) == 0
+    shipped = json.loads(capfd.readouterr().out)
+    assert shipped["class_ids"] == result["class_ids"]
+    assert shipped["label_names"] == result["label_names"]
+    np.testing.assert_allclose(shipped["scores"], result["scores"], atol=2e-5)
+    assert main(["verify", f"{tmp_path}/inference"]) == 0
+
+
+def test_infer_over_a_folder_reports_broken_pictures_and_goes_on(
+    artifact: Path, picture_set: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "good.jpg").write_bytes((picture_set / "1.jpg").read_bytes())
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    code = main(["infer", "--artifact", str(artifact), str(folder), "--output", str(tmp_path / "out.csv")])
+    assert code == 1
+    assert "broken.jpg" in capfd.readouterr().out
+    rows = (tmp_path / "out.csv").read_text().splitlines()
+    assert rows[0].startswith("file_name,")
+    assert len(rows) == 4
+    assert all("good.jpg" in row for row in rows[1:])
+
+
+def test_infer_of_one_broken_picture_is_an_error(artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"")
+    assert main(["infer", "--artifact", str(artifact), str(tmp_path / "broken.png")]) == 2
+
+
+def test_check_tells_and_trains_nothing(call: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    code, out, err = call("train", "--check")
+    assert code == 0, err
+    assert "12 pictures, 3 steps an epoch, 1 epochs, 3 updates" in out
+    assert not (tmp_path / "output").exists()
+
+
+def test_models_lists_the_family(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "GhostNet_x1*"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == [
+        "GhostNet_x1_0",
+        "GhostNet_x1_3",
+        "GhostNet_x1_3_ssld",
+    ]
+
+
+@pytest.mark.parametrize("program", ["train", "eval", "infer", "export_model"])
+def test_help_needs_no_paddle(program: str) -> None:
+    code = (
+        f"import sys; sys.argv = ['{program}', '--help']; sys.modules['paddle'] = None\n"
+        f"import runpy; runpy.run_path(r'{ROOT}/tools/{program}.py', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--override" in done.stdout
+
+
+# --------------------------------------------------------------------------------------------- bad input
+
+
+def bad_list(folder: Path, text: str) -> list[str]:
+    """Write a list file and return the words that point to it."""
+    path = folder / "bad.txt"
+    path.write_text(text)
+    return ["-o", f"DataLoader.Train.dataset.cls_label_path={path}"]
+
+
+BAD_OVERRIDES = {
+    "missing folder": ("DataLoader.Train.dataset.image_root=/nowhere", r"/nowhere.*make demo"),
+    "missing list": ("DataLoader.Train.dataset.cls_label_path=/nowhere.txt", r"/nowhere\.txt"),
+    "unknown arch": ("Arch.name=GhostNet_x1_O", r"GhostNet_x1_O.*GhostNet_x1_0"),
+    "unknown key": ("Global.epoch=3", r"Global\.epoch.*epochs"),
+    "unknown op": (
+        "DataLoader.Train.dataset.transform_ops.1={'RandCropImg': {'size': 32}}",
+        r"RandCropImg.*RandCropImage",
+    ),
+    "label outside": ("Arch.class_num=2", r"label 2.*class_num|class_num.*2"),
+    "missing checkpoint": ("Global.checkpoints=/nowhere/latest", r"/nowhere/latest"),
+    "missing weights": ("Global.pretrained_model=/nowhere/best", r"/nowhere/best"),
+    "retrieval": ("Global.eval_mode=retrieval", r"ppghost\.register\(\)"),
+    "distillation": ("Arch.name=DistillationModel", r"ppghost\.register\(\)"),
+    "unwritable output": ("Global.output_dir=/proc/nowhere", r"Global\.output_dir"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_OVERRIDES)
+def test_bad_overrides_are_refused_with_a_sentence(
+    call: Callable[..., tuple[int, str, str]], case: str
+) -> None:
+    override, sentence = BAD_OVERRIDES[case]
+    code, out, err = call("train", "-o", override)
+    assert code == 2, err
+    assert "Traceback" not in out + err
+    assert re.search(sentence, err, re.DOTALL), err
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("0.jpg\n", r"bad\.txt:1"),
+        ("0.jpg 0\n1.jpg one\n", r"bad\.txt:2"),
+        ("0.jpg 0\nmissing.jpg 1\n", r"missing\.jpg"),
+        ("", r"bad\.txt.*no picture"),
+    ],
+)
+def test_bad_lists_are_refused_with_their_line(
+    call: Callable[..., tuple[int, str, str]], tmp_path: Path, text: str, sentence: str
+) -> None:
+    code, _, err = call("train", *bad_list(tmp_path, text))
+    assert code in (1, 2), err
+    assert "Traceback" not in err
+    assert re.search(sentence, err, re.DOTALL), err
+
+
+def test_a_broken_picture_in_evaluation_is_an_error(
+    call: Callable[..., tuple[int, str, str]], picture_set: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "0.jpg").write_bytes((picture_set / "0.jpg").read_bytes()[:200])
+    (tmp_path / "list.txt").write_text("0.jpg 0\n")
+    code, _, err = call(
+        "eval",
+        *("-o", f"DataLoader.Eval.dataset.image_root={tmp_path}"),
+        *("-o", f"DataLoader.Eval.dataset.cls_label_path={tmp_path}/list.txt"),
+    )
+    assert code == 2, err
+    assert "0.jpg" in err
+
+
+def test_a_file_that_is_no_yaml_is_refused_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.yaml").write_text("Global:\n  epochs: [1\n")
+    assert main(["train", "-c", str(tmp_path / "bad.yaml")]) == 2
+    assert "bad.yaml:" in capsys.readouterr().err
+
+
+def test_a_tampered_artifact_is_refused(artifact: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(artifact, copy)
+    weights = bytearray((copy / "inference.pdiparams").read_bytes())
+    weights[len(weights) // 2] ^= 0xFF
+    (copy / "inference.pdiparams").write_bytes(weights)
+    assert main(["verify", str(copy)]) == 2
