@@ -15,7 +15,7 @@ import numpy as np
 
 from ppghost.vision import brushes
 from ppghost.vision.brushes import BICUBIC, NEAREST, Picture, Rgb
-from ppghost.vision.checks import check_choice, check_range, check_whole
+from ppghost.vision.checks import check_choice, check_not_progressive, check_range, check_whole
 from ppghost.vision.op import OPS, Image, Rng
 from ppghost.vision.pad import check_fill
 from ppghost.vision.pictures import as_pil
@@ -267,8 +267,7 @@ class RandAugmentV2:
     Attributes:
         num_layers: how many moves.
         magnitude: strength of all of them.
-        progress_magnitude: the strengths of progressive training, one per stage; the training loop sets
-            `magnitude` by it.
+        progress_magnitude: refused when given: it belongs to progressive training.
         fillcolor: levels of the corners that become free.
     """
 
@@ -278,6 +277,7 @@ class RandAugmentV2:
     fillcolor: Rgb = GREY
 
     def __post_init__(self) -> None:
+        check_not_progressive("RandAugmentV2.progress_magnitude", self.progress_magnitude)
         _check_layers("RandAugmentV2", self.num_layers, self.magnitude, self.fillcolor)
 
     def __call__(self, image: Image, rng: Rng) -> np.ndarray:

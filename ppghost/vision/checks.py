@@ -112,3 +112,16 @@ def _read_product(text: str) -> float:
         for divisor in divisors:
             result /= float(divisor)
     return result
+
+
+def check_not_progressive(name: str, value: Any) -> None:
+    """Check that a key of progressive training (EfficientNetV2's) is not given.
+
+    Raises:
+        ValueError: it is; nothing would change the op's strength from stage to stage.
+    """
+    if value is not None:
+        raise ValueError(
+            f"{name} belongs to progressive training, which is not served here: leave it out, or train with "
+            "PaddleClas itself after `ppghost.register()`."
+        )

@@ -13,7 +13,14 @@ import cv2
 import numpy as np
 from PIL import Image as PilImage
 
-from ppghost.vision.checks import check_choice, check_interval, check_range, check_size, check_whole
+from ppghost.vision.checks import (
+    check_choice,
+    check_interval,
+    check_not_progressive,
+    check_range,
+    check_size,
+    check_whole,
+)
 from ppghost.vision.op import OPS, Image, Rng
 from ppghost.vision.pictures import as_array, check_fits, crop, extent
 from ppghost.vision.resample import CV2_FILTERS, check_filter, resize
@@ -145,7 +152,7 @@ class RandCropImage:
 
     Attributes:
         size: one number or (width, height).
-        progress_size: the sizes of progressive training, one per stage; the training loop sets `size` by it.
+        progress_size: refused when given: it belongs to progressive training.
         scale: low and high share of the picture's area; None means (0.08, 1).
         ratio: low and high width / height; None means (3/4, 4/3).
         interpolation: as in `ResizeImage`.
@@ -165,6 +172,7 @@ class RandCropImage:
 
     def __post_init__(self) -> None:
         check_size("RandCropImage.size", self.size)
+        check_not_progressive("RandCropImage.progress_size", self.progress_size)
         if self.scale is not None:
             check_interval("RandCropImage.scale", self.scale, 0)
         if self.ratio is not None:
