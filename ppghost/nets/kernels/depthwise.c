@@ -128,19 +128,54 @@ static Layout plan(const Shape *s, int most_planes)
 
 static float *zeros(long count) { return calloc((size_t)count, sizeof(float)); }
 
+/* Call `function` with the last argument, a row's length, as a constant where it is a common one: rows of a
+ * few numbers are then moved by single instructions. */
+#define WITH_CONSTANT_WIDTH(width, function, ...)      \
+    switch (width) {                                   \
+    case 1: function(__VA_ARGS__, 1); break;           \
+    case 2: function(__VA_ARGS__, 2); break;           \
+    case 3: function(__VA_ARGS__, 3); break;           \
+    case 4: function(__VA_ARGS__, 4); break;           \
+    case 6: function(__VA_ARGS__, 6); break;           \
+    case 7: function(__VA_ARGS__, 7); break;           \
+    case 8: function(__VA_ARGS__, 8); break;           \
+    case 12: function(__VA_ARGS__, 12); break;         \
+    case 14: function(__VA_ARGS__, 14); break;         \
+    case 16: function(__VA_ARGS__, 16); break;         \
+    default: function(__VA_ARGS__, (width));           \
+    }
+
+INLINE void copy_rows(float *to, long to_row, const float *from, long from_row, int rows, int width)
+{
+    for (int i = 0; i < rows; i++, to += to_row, from += from_row)
+        copy_row(to, from, width);
+}
+
 /* Write one plane [out_height, out_width] of a gradient; its first element lands at padding * (row + 1). */
 static void pack_gradient(float *to, const float *from, const Layout *at)
 {
     to += at->padding * (at->row + 1);
-    for (int i = 0; i < at->out_height; i++, to += at->row, from += at->out_width)
-        copy_row(to, from, at->out_width);
+    WITH_CONSTANT_WIDTH(at->out_width, copy_rows, to, at->row, from, at->out_width, at->out_height)
 }
 
-/* Address of the phase, row and column that hold the first pixel of map row r, and of its second one. */
+/* Where column c (0 or 1) of row r is in the phases; every second one follows it. */
 INLINE float *phase_of(float *buffer, const Layout *at, int r, int c)
 {
-    int y = r + at->padding, x = c + at->padding;
+    const int y = r + at->padding, x = c + at->padding;
     return buffer + ((y & 1) * 2 + (x & 1)) * at->phase + (y >> 1) * at->row + (x >> 1);
+}
+
+INLINE void split_rows(float *to, const float *from, const Layout *at, int width)
+{
+    for (int r = 0; r < at->height; r++, from += width) {
+        float *first = phase_of(to, at, r, 0), *second = phase_of(to, at, r, 1);
+        for (int j = 0; j < width / 2; j++) {
+            first[j] = from[2 * j];
+            second[j] = from[2 * j + 1];
+        }
+        if (width & 1)
+            first[width / 2] = from[width - 1];
+    }
 }
 
 /* Write one plane [height, width] of the input. */
@@ -148,41 +183,34 @@ static void pack_input(float *to, const float *from, const Layout *at)
 {
     if (at->stride == 1) {
         to += at->padding * (at->row + 1);
-        for (int r = 0; r < at->height; r++, to += at->row, from += at->width)
-            copy_row(to, from, at->width);
-        return;
+        WITH_CONSTANT_WIDTH(at->width, copy_rows, to, at->row, from, at->width, at->height)
+    } else {
+        WITH_CONSTANT_WIDTH(at->width, split_rows, to, from, at)
     }
-    for (int r = 0; r < at->height; r++, from += at->width) {
-        float *first = phase_of(to, at, r, 0), *second = phase_of(to, at, r, 1);
-        int pairs = at->width / 2;
-        for (int j = 0; j < pairs; j++) {
-            first[j] = from[2 * j];
-            second[j] = from[2 * j + 1];
+}
+
+INLINE void join_rows(float *to, float *from, const Layout *at, int width)
+{
+    for (int r = 0; r < at->height; r++, to += width) {
+        const float *first = phase_of(from, at, r, 0), *second = phase_of(from, at, r, 1);
+        for (int j = 0; j < width / 2; j++) {
+            to[2 * j] = first[j];
+            to[2 * j + 1] = second[j];
         }
-        if (at->width & 1)
-            first[pairs] = from[2 * pairs];
+        if (width & 1)
+            to[width - 1] = first[width / 2];
     }
 }
 
 /* The inverse of `pack_input` for stride 2. */
 static void unpack_phases(float *to, float *from, const Layout *at)
 {
-    for (int r = 0; r < at->height; r++, to += at->width) {
-        const float *first = phase_of(from, at, r, 0), *second = phase_of(from, at, r, 1);
-        int pairs = at->width / 2;
-        for (int j = 0; j < pairs; j++) {
-            to[2 * j] = first[j];
-            to[2 * j + 1] = second[j];
-        }
-        if (at->width & 1)
-            to[2 * pairs] = first[pairs];
-    }
+    WITH_CONSTANT_WIDTH(at->width, join_rows, to, from, at)
 }
 
 static void unpack_rows(float *to, const float *from, const Layout *at)
 {
-    for (int i = 0; i < at->out_height; i++, to += at->out_width, from += at->row)
-        copy_row(to, from, at->out_width);
+    WITH_CONSTANT_WIDTH(at->out_width, copy_rows, to, at->out_width, from, at->row, at->out_height)
 }
 
 /* Offsets of the taps into a packed input, and the weights that belong to them. */
