@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Optional
 
@@ -83,6 +84,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     Args:
         arguments: the words after the program's name; None takes them from the process.
     """
+    # Paddle's advice to its own developers: nothing here is compiled by it, and frozen batch norm is meant.
+    warnings.filterwarnings("ignore", message="No ccache found")
+    warnings.filterwarnings("ignore", message="When training, we now always track global mean")
     options = build_parser().parse_args(arguments)
     try:
         code: int = options.run(options)
