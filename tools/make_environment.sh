@@ -16,7 +16,7 @@ if ! "$python" -c '' 2>/dev/null; then
     exit 2
 fi
 if ! "$python" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 13))'; then
-    say "error: '$python' is $("$python" -V); Paddle has wheels for Python 3.9 to 3.13."
+    say "error: '$python' is $("$python" -V 2>&1); Paddle has wheels for Python 3.9 to 3.13."
     say "Name another one: make PYTHON=/path/to/python3.11 ..."
     exit 2
 fi

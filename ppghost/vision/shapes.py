@@ -80,7 +80,7 @@ def _checkerboard(u: Plane, v: Plane) -> Plane:
 
 
 def _dots(u: Plane, v: Plane) -> Plane:
-    return 0.32 - np.hypot(u % 1.0 - 0.5, v % 1.0 - 0.5)
+    return 0.3 - np.hypot(u % 1.0 - 0.5, v % 1.0 - 0.5)
 
 
 def _grid(u: Plane, v: Plane) -> Plane:
@@ -152,8 +152,8 @@ def _contrasting_colours(rng: RandomState) -> tuple[NDArray[Any], NDArray[Any]]:
 
 def _plane(size: int, centre: NDArray[Any], unit: float, rng: RandomState) -> tuple[Plane, Plane]:
     """Return coordinates [size, size] around `centre` in units of `unit` pixels: turned, mirrored, skewed."""
-    angle, skew = rng.uniform(0.0, TAU), rng.uniform(-0.12, 0.12)
-    stretch = np.exp(rng.uniform(-0.1, 0.1)) * rng.choice((-1.0, 1.0))
+    angle, skew = rng.uniform(0.0, TAU), rng.uniform(-0.08, 0.08)
+    stretch = np.exp(rng.uniform(-0.06, 0.06)) * rng.choice((-1.0, 1.0))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     matrix = np.array([[stretch, skew], [0.0, 1.0 / abs(stretch)]]) @ turn / unit
     x = np.arange(size, dtype=np.float32)[None, :] - np.float32(centre[0])
@@ -168,9 +168,9 @@ def _mask_of(name: str, size: int, rng: RandomState) -> Plane:
     centre = _centre(size, radius, rng)
     if name in FIGURES:
         return _cover(FIGURES[name], size, centre, radius, rng)
-    outline = (_disc, _square, _triangle)[rng.randint(3)]
-    patch = _cover(outline, size, centre, radius * 1.15, rng)
-    period = size * rng.uniform(0.11, 0.2)
+    outline = (_disc, _square)[rng.randint(2)]
+    patch = _cover(outline, size, centre, radius * 1.3, rng)
+    period = size * rng.uniform(0.19, 0.28)
     return patch * _cover(TEXTURES[name], size, rng.uniform(0.0, size, 2), period, rng)
 
 
@@ -233,7 +233,7 @@ def _photograph(canvas: Plane, rng: RandomState) -> Picture:
     """Return what a small camera makes of the canvas: a little blur, sensor noise, eight bits."""
     if rng.randint(3) == 0:
         canvas = np.asarray(cv2.GaussianBlur(canvas, (3, 3), rng.uniform(0.4, 0.9)), np.float32)
-    noise = rng.normal(0.0, rng.uniform(1.0, 10.0), canvas.shape)
+    noise = rng.normal(0.0, rng.uniform(1.0, 8.0), canvas.shape)
     return np.clip(canvas + noise, 0.0, 255.0).astype(np.uint8)
 
 
