@@ -384,7 +384,7 @@ def shippable(pipeline: Pipeline) -> Pipeline:
             ops[position] = dataclasses.replace(
                 op, scale=scale, mean=op.mean or IMAGENET_MEAN, std=op.std or IMAGENET_STD
             )
-    if not pipeline._gives_chw():
+    if not pipeline.gives_chw:
         ops.append(ToCHWImage())
     return Pipeline(tuple(ops))
 

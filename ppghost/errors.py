@@ -20,6 +20,10 @@ class ConfigError(GhostError):
     """A configuration file or an override cannot be honoured."""
 
 
+class PipelineError(ConfigError, ValueError):
+    """An image op stands where it cannot work, or draws random numbers where none may be drawn."""
+
+
 class DataError(GhostError):
     """Pictures, list files or labels are missing or broken."""
 

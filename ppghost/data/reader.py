@@ -14,7 +14,7 @@ import numpy as np
 from ppghost.data.dataset import PictureSize, Samples
 from ppghost.data.sampler import Plan
 from ppghost.data.slots import Slots
-from ppghost.errors import DataError
+from ppghost.errors import ConfigError, DataError
 from ppghost.vision import Rng
 
 Skipped = tuple[str, str]
@@ -190,7 +190,10 @@ class Reader:
         rng = Rng.derive(self._recipe.seed, task.epoch, task.number, self._recipe.rank, _BATCH_STREAM)
         mixed, mixed_labels = images, labels
         for op in self._recipe.batch_ops:
-            mixed, mixed_labels = op(mixed, mixed_labels, rng, self._recipe.class_num)
+            try:
+                mixed, mixed_labels = op(mixed, mixed_labels, rng, self._recipe.class_num)
+            except ValueError as error:
+                raise ConfigError(f"batch_transform_ops: {error}") from error
         images[:] = mixed
         if mixed_labels.ndim == 1:
             labels[:] = mixed_labels

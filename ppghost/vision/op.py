@@ -69,7 +69,10 @@ class Undrawable(Rng):
         self.op_name = op_name
 
     def _refuse(self) -> ValueError:
-        return ValueError(f"{self.op_name} draws random numbers, but no Rng was given: pass rng=Rng(seed).")
+        return ValueError(
+            f"{self.op_name} draws random numbers, which only training does. Take it out of the list; in "
+            "Python, pass rng=Rng(seed)."
+        )
 
     @cached_property
     def py(self) -> random.Random:

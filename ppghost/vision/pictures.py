@@ -18,8 +18,19 @@ def as_array(image: Image) -> np.ndarray:
 
 
 def as_pil(image: Image) -> PilImage.Image:
-    """Return the picture as a Pillow image; a uint8 array [H, W, 3] or [H, W] is copied."""
-    return PilImage.fromarray(np.ascontiguousarray(image)) if isinstance(image, np.ndarray) else image
+    """Return the picture as a Pillow image; an array is copied.
+
+    Raises:
+        ValueError: an array is anything but uint8 [H, W, 3].
+    """
+    if not isinstance(image, np.ndarray):
+        return image
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(
+            f"the picture is {image.dtype} {list(image.shape)}; accepted: uint8 [H, W, 3]. Put this op "
+            "before normalisation and transpose (and write `backend: pil` where a dataset has that key)."
+        )
+    return PilImage.fromarray(np.ascontiguousarray(image))
 
 
 def extent(image: Image) -> tuple[int, int]:
@@ -62,7 +73,7 @@ def channels_last(array: np.ndarray) -> np.ndarray:
         return array
     if array.ndim == 3 and array.shape[0] == 3:
         return array.transpose(1, 2, 0)
-    raise ValueError(f"The picture is {list(array.shape)}; accepted: [H, W, 3] or [3, H, W].")
+    raise ValueError(f"the picture is {list(array.shape)}; accepted: [H, W, 3] or [3, H, W].")
 
 
 def writable(image: Image) -> np.ndarray:

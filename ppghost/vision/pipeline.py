@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
+import cv2
 import numpy as np
 
+from ppghost.errors import DataError, PipelineError
 from ppghost.vision.decode import DecodeImage
 from ppghost.vision.normalize import ToCHWImage, ToTensor
 from ppghost.vision.op import Op, Picture, Rng, Undrawable, build_ops, describe
@@ -49,12 +51,18 @@ class Pipeline:
             rng: where random ops draw from; None refuses to draw.
 
         Raises:
-            ValueError: an op draws and `rng` is None.
-            DataError: the picture cannot be decoded or is too small for a crop.
+            PipelineError: an op draws and `rng` is None, or cannot work on what the ops before it give.
+            DataError: the picture cannot be decoded, is too small for a crop or too large for OpenCV.
         """
         image: Any = picture
-        for op in self.ops:
-            image = op(image, Undrawable(type(op).__name__) if rng is None else rng)
+        for position, op in enumerate(self.ops):
+            name = type(op).__name__
+            try:
+                image = op(image, Undrawable(name) if rng is None else rng)
+            except ValueError as error:
+                raise PipelineError(f"{name}, at position {position} of the ops: {error}") from error
+            except cv2.error as error:
+                raise DataError(f"{name}: OpenCV cannot change the picture so: {error.err}.") from error
         return as_array(image)
 
     def to_chw(self, picture: Picture, rng: Optional[Rng] = None) -> np.ndarray:
@@ -64,15 +72,17 @@ class Pipeline:
         Args and raises as in `__call__`.
         """
         image = self(picture, rng)
-        if not self._gives_chw():
+        if not self.gives_chw:
             image = image.transpose(2, 0, 1)
         return np.ascontiguousarray(image, dtype=np.float32)
 
-    def _gives_chw(self) -> bool:
-        return any(_gives_chw(op) for op in self.ops)
+    @property
+    def gives_chw(self) -> bool:
+        """Whether an op of the list puts the channels first."""
+        return any(_puts_channels_first(op) for op in self.ops)
 
 
-def _gives_chw(op: Op) -> bool:
+def _puts_channels_first(op: Op) -> bool:
     return (
         isinstance(op, ToCHWImage)
         or (isinstance(op, ToTensor) and op.data_format == "CHW")

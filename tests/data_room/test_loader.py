@@ -17,7 +17,7 @@ import pytest
 from ppghost.config import loading
 from ppghost.data import Batch, Loader, lists
 from ppghost.data.cifar import read_cifar
-from ppghost.errors import DataError, TrainingError
+from ppghost.errors import ConfigError, DataError, TrainingError
 from ppghost.vision import BATCH_OPS, Pipeline, Rng
 
 from . import pictures
@@ -45,6 +45,16 @@ def test_samples_are_those_of_the_pipeline(make_loader: MakeLoader, folder: Path
         seen += batch.size
     assert seen == loader.sample_count == 23
     assert loader.steps_per_epoch == 6
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ops_that_cannot_work_end_with_a_sentence_for_the_user(make_loader: MakeLoader, workers: int) -> None:
+    wrong_order = [pictures.DECODE, {"CropImage": {"size": 16}}, {"NormalizeImage": None}]
+    with pytest.raises(ConfigError, match="NormalizeImage, at position 2.*order: ''"):
+        next(make_loader(workers=workers, ops=wrong_order).batches(1))
+    mix = (BATCH_OPS["MixupCutmixHybrid"](num_classes=4),)
+    with pytest.raises(ConfigError, match="batch_transform_ops: .*num_classes is 4 .* 5 classes"):
+        next(make_loader(workers=workers, batch_ops=mix).batches(1))
 
 
 @pytest.mark.parametrize("batch_ops", [None, (BATCH_OPS["MixupOperator"](alpha=0.2),)])

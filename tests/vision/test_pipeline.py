@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ppghost.errors import DataError
+from ppghost.errors import ConfigError, DataError, PipelineError
 from ppghost.vision import Pipeline, Rng
 
 from .samples import draw_picture
@@ -85,6 +85,28 @@ def test_bytes_decode_or_raise_a_data_error(data: bytes, backend: str) -> None:
     for candidate in (data, header + data):
         with suppress(DataError):
             assert Pipeline.from_list([{"DecodeImage": {"backend": backend}}])(candidate).ndim == 3
+
+
+@pytest.mark.parametrize(
+    ("ops", "sentence"),
+    [
+        ([{"NormalizeImage": None}], "NormalizeImage, at position 0 .* order: '' before ToCHWImage"),
+        ([NORMALIZE, {"AutoAugment": None}], r"AutoAugment, at position 1 .* float32 \[12, 9, 3\]; accepted"),
+        (
+            [{"ToCHWImage": None}, {"RandomGrayscale": {"p": 1}}],
+            r"position 1 .* uint8 \[3, 12, 9\]; accepted",
+        ),
+    ],
+)
+def test_an_op_in_the_wrong_place_is_an_error_of_the_configuration(ops: list[Any], sentence: str) -> None:
+    with pytest.raises(PipelineError, match=sentence) as caught:
+        Pipeline.from_list(ops)(draw_picture(12, 9), Rng(0))
+    assert isinstance(caught.value, ConfigError)
+
+
+def test_what_opencv_refuses_is_an_error_of_the_picture() -> None:
+    with pytest.raises(DataError, match="ResizeImage: OpenCV cannot"):
+        Pipeline.from_list([{"ResizeImage": {"size": 4}}])(np.zeros((0, 5, 3), np.uint8))
 
 
 def test_a_picture_with_one_channel_is_named_as_such() -> None:
