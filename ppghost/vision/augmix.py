@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Callable
 
 import numpy as np
@@ -130,15 +131,16 @@ class RandomApply:
 
     def __post_init__(self) -> None:
         check_range("RandomApply.p", self.p, 0, 1)
-        self._ops()
+        build_ops(self.transforms, "RandomApply.transforms")
 
     def __call__(self, image: Image, rng: Rng) -> Image:
         """Return the picture, changed or not; draws one number from `rng.np`, then what the ops draw."""
         if self.p < rng.np.random_sample():
             return image
-        for op in self._ops():
+        for op in self._ops:
             image = op(image, rng)
         return image
 
+    @cached_property
     def _ops(self) -> list[Any]:
         return build_ops(self.transforms, "RandomApply.transforms")

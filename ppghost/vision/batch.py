@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Optional, Protocol
 
 import numpy as np
@@ -206,6 +207,11 @@ class MixupCutmixHybrid:
             check_range(f"MixupCutmixHybrid.{name}", getattr(self, name), 0)
         if self.cutmix_minmax is not None:
             check_interval("MixupCutmixHybrid.cutmix_minmax", self.cutmix_minmax, 0, 1)
+            if self.cutmix_minmax[0] == self.cutmix_minmax[1]:
+                raise ValueError(
+                    f"MixupCutmixHybrid.cutmix_minmax is {list(self.cutmix_minmax)}; the high end is not "
+                    "included, so it must be greater than the low one."
+                )
         if not self.mixup_alpha and not self._cutmix_alpha:
             raise ValueError("MixupCutmixHybrid needs mixup_alpha or cutmix_alpha above 0, or cutmix_minmax.")
 
@@ -291,11 +297,18 @@ class MixupCutmixHybrid:
             box = draw_box(height, width, int(height * cut), int(width * cut), rng)
             return box, 1.0 - area_share(box, height, width) if self.correct_lam else share
         low, high = self.cutmix_minmax
-        rows = rng.np.randint(int(height * low), int(height * high))
-        columns = rng.np.randint(int(width * low), int(width * high))
+        rows = _draw_side(height, low, high, rng)
+        columns = _draw_side(width, low, high, rng)
         top, left = rng.np.randint(0, height - rows), rng.np.randint(0, width - columns)
         box = (slice(top, top + rows), slice(left, left + columns))
         return box, 1.0 - area_share(box, height, width)
+
+
+def _draw_side(side: int, low: float, high: float, rng: Rng) -> int:
+    """Return a length from `low` to below `high` shares of `side` pixels; draws one number from `rng.np`."""
+    first = int(side * low)
+    # In a small picture both shares may be the same pixel.
+    return int(rng.np.randint(first, max(int(side * high), first + 1)))
 
 
 _SAMPLED = ("MixupOperator", "CutmixOperator", "FmixOperator", "MixupCutmixHybrid")
@@ -324,26 +337,25 @@ class OpSampler:
             if not isinstance(params, Mapping) or "prob" not in params:
                 raise ValueError(f"OpSampler.{name} needs 'prob', the share of batches that it gets.")
             check_range(f"OpSampler.{name}.prob", params["prob"], 0, 1)
-        choices = self._choices()
-        if not choices:
+        if not self._given():
             raise ValueError(f"OpSampler holds no op; accepted: {', '.join(_SAMPLED)}.")
-        total = sum(probability for _, probability in choices)
+        total = sum(probability for _, probability in self._choices)
         if total > 1 + 1e-9:
             raise ValueError(f"The 'prob' of the ops in OpSampler add up to {total:g}; accepted: at most 1.")
 
     def __call__(self, images: np.ndarray, labels: np.ndarray, rng: Rng, class_num: int) -> Batch:
         """Return the batch as the drawn op leaves it; draws from `rng.py`, then what that op draws."""
-        choices = self._choices()
-        weights = [probability for _, probability in choices]
-        ops: list[Optional[BatchOp]] = [op for op, _ in choices]
+        weights = [probability for _, probability in self._choices]
+        ops: list[Optional[BatchOp]] = [op for op, _ in self._choices]
         [op] = rng.py.choices([*ops, None], weights=[*weights, max(0, 1 - sum(weights))])
         return (images, labels) if op is None else op(images, labels, rng, class_num)
 
     def _given(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _SAMPLED if getattr(self, name) is not None}
 
+    @cached_property
     def _choices(self) -> list[tuple[BatchOp, float]]:
-        """Return the ops with their probabilities."""
+        """The ops with their probabilities."""
         choices = []
         for name, given in self._given().items():
             params = {key: value for key, value in given.items() if key != "prob"}

@@ -66,8 +66,8 @@ def check_range(where: str, given: Any, minimum: float, maximum: float = float("
     """Raise ValueError unless `given` is a finite number from `minimum` to `maximum`, both included."""
     is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
     if not is_number or not math.isfinite(given) or not minimum <= given <= maximum:
-        bound = f"at least {minimum:g}" if maximum == float("inf") else f"{minimum:g} to {maximum:g}"
-        raise ValueError(f"{where} is {given!r}; accepted: a number, {bound}.")
+        bound = f", at least {minimum:g}" if maximum == math.inf else f", {minimum:g} to {maximum:g}"
+        raise ValueError(f"{where} is {given!r}; accepted: a number{'' if minimum == -math.inf else bound}.")
 
 
 def check_whole(where: str, given: Any, minimum: int, maximum: float = float("inf")) -> None:

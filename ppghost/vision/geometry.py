@@ -29,7 +29,7 @@ Size = Union[int, tuple[int, int]]
 
 
 def as_pair(size: Size) -> tuple[int, int]:
-    """Return (width, height) of a size that may be one number for both."""
+    """Return both sides of a size that may be one number for both."""
     return (size, size) if isinstance(size, int) else size
 
 
@@ -66,8 +66,8 @@ def draw_window(
             top = rng.py.randint(0, image_height - height)
             return top, rng.py.randint(0, image_width - width), height, width
     proportion = min(max(image_width / image_height, min(ratio)), max(ratio))
-    width = min(image_width, int(round(image_height * proportion)))
-    height = min(image_height, int(round(image_width / proportion)))
+    width = min(image_width, max(1, int(round(image_height * proportion))))
+    height = min(image_height, max(1, int(round(image_width / proportion))))
     return (image_height - height) // 2, (image_width - width) // 2, height, width
 
 
@@ -249,7 +249,7 @@ class CropImageAtRatio:
     def __call__(self, image: Image, rng: Rng) -> Image:
         """Return the resized square; nothing is drawn from `rng`."""
         height, width = extent(image)
-        side = int(self.size / (self.size + self.pad) * min(height, width))
+        side = max(1, int(self.size / (self.size + self.pad) * min(height, width)))
         square = crop(image, (height - side) // 2, (width - side) // 2, side, side)
         return resize(square, (self.size, self.size), rng, interpolation=self.interpolation)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Optional, Union
@@ -9,7 +10,7 @@ from typing import Optional, Union
 import cv2
 import numpy as np
 
-from ppghost.vision.checks import check_choice, read_number
+from ppghost.vision.checks import check_choice, check_range, read_number
 from ppghost.vision.op import OPS, Image, Rng
 from ppghost.vision.pictures import as_array
 
@@ -46,10 +47,9 @@ class NormalizeImage:
 
     def __post_init__(self) -> None:
         check_choice("NormalizeImage.channel_num", self.channel_num, (3, 4))
-        if self.std is not None and not all(self.std):
-            raise ValueError(f"NormalizeImage.std is {list(self.std)}; a zero would divide by zero.")
-        if self.scale is not None:
-            read_number("NormalizeImage.scale", self.scale)
+        _check_levels("NormalizeImage", self.mean or IMAGENET_MEAN, self.std or IMAGENET_STD)
+        if self.scale is not None and read_number("NormalizeImage.scale", self.scale) == 0:
+            raise ValueError("NormalizeImage.scale is 0, which makes all pictures equal; usual: '1.0/255.0'.")
 
     def __call__(self, image: Image, rng: Rng) -> np.ndarray:
         """Return float32 (float16 if asked) of the shape of `image`; nothing is drawn from `rng`."""
@@ -78,6 +78,16 @@ class NormalizeImage:
         else:
             planes[:3] = _normalize(array if axis == 0 else array.transpose(2, 0, 1), scale, mean, std)
         return planes
+
+
+def _check_levels(op_name: str, mean: Triple, std: Triple) -> None:
+    """Raise ValueError unless all numbers are finite and no deviation is 0."""
+    for level in mean:
+        check_range(f"{op_name}.mean", level, -math.inf)
+    for level in std:
+        check_range(f"{op_name}.std", level, -math.inf)
+    if not all(std):
+        raise ValueError(f"{op_name}.std is {list(std)}; a zero would divide by zero.")
 
 
 def _normalize(planes: np.ndarray, scale: float, mean: Triple, std: Triple) -> np.ndarray:
@@ -150,8 +160,7 @@ class Normalize:
 
     def __post_init__(self) -> None:
         check_choice("Normalize.data_format", self.data_format, ("CHW", "HWC"))
-        if not all(_triple(self.std)):
-            raise ValueError(f"Normalize.std is {self.std!r}; a zero would divide by zero.")
+        _check_levels("Normalize", _triple(self.mean), _triple(self.std))
 
     def __call__(self, image: Image, rng: Rng) -> np.ndarray:
         """Return float32 of the shape of `image`; nothing is drawn from `rng`."""

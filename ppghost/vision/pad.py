@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image as PilImage
 
 from ppghost.vision.checks import check_choice, check_interval, check_range, check_size, check_whole
-from ppghost.vision.geometry import draw_window
+from ppghost.vision.geometry import as_pair, draw_window
 from ppghost.vision.op import OPS, Image, Rng
 from ppghost.vision.pictures import as_array, check_fits, crop, extent
 
@@ -159,7 +159,7 @@ class Padv2:
         if self.size is None:
             step = self.size_divisor
             return math.ceil(height / step) * step, math.ceil(width / step) * step
-        return (self.size, self.size) if isinstance(self.size, int) else self.size[::-1]
+        return as_pair(self.size)[::-1]
 
     def _corner(self, free_x: int, free_y: int) -> tuple[int, int]:
         if self.pad_mode == -1 and self.offsets is not None:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ppghost.vision.checks import check_choice, check_interval, check_range, check_size
-from ppghost.vision.geometry import Size, draw_window, flip
+from ppghost.vision.geometry import Size, as_pair, draw_window, flip
 from ppghost.vision.op import OPS, Image, Rng
 from ppghost.vision.pad import Fill, check_fill
 from ppghost.vision.pictures import check_fits, crop, extent
@@ -80,7 +80,7 @@ class CenterCrop:
 
     def __call__(self, image: Image, rng: Rng) -> Image:
         """Return the centre of the picture; nothing is drawn from `rng`."""
-        height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
+        height, width = as_pair(self.size)
         check_fits("CenterCrop", image, width, height)
         image_height, image_width = extent(image)
         top, left = int(round((image_height - height) / 2)), int(round((image_width - width) / 2))
@@ -113,7 +113,7 @@ class RandomResizedCrop:
     def __call__(self, image: Image, rng: Rng) -> Image:
         """Return the resized window; draws from `rng.np` and `rng.py`."""
         window = crop(image, *draw_window(extent(image), self.scale, self.ratio, rng))
-        height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
+        height, width = as_pair(self.size)
         return resize_by_form(window, (width, height), self.interpolation, rng)
 
 

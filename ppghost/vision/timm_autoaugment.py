@@ -6,6 +6,7 @@ Ground: NumPy and Pillow; never paddle.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -92,7 +93,18 @@ def read_recipe(text: str) -> Recipe:
     recipe = Recipe(kind, magnitude=3 if kind == "augmix" else 10)
     for part in parts[1:]:
         recipe = _read_section(recipe, part, text)
+    _check_recipe(recipe)
     return recipe
+
+
+def _check_recipe(recipe: Recipe) -> None:
+    where = "TimmAutoAugment.config_str, section"
+    # Steps with weights are drawn without replacement, and some weigh nothing.
+    most = sum(weight > 0 for weight in _RAND_WEIGHTS.values()) if recipe.weighted else math.inf
+    check_range(f"{where} mstd", recipe.deviation, 0)
+    check_range(f"{where} n", recipe.layers, 0, most)
+    check_range(f"{where} w", recipe.width, 1)
+    check_range(f"{where} a", recipe.alpha, 1e-6)
 
 
 def _read_section(recipe: Recipe, part: str, text: str) -> Recipe:

@@ -22,6 +22,7 @@ OPS_TO_TEST: list[tuple[str, dict[str, Any]]] = [
     ("MixupCutmixHybrid", {"cutmix_alpha": 1.0, "mode": "pair"}),
     ("MixupCutmixHybrid", {"cutmix_alpha": 1.0, "mode": "elem", "correct_lam": False}),
     ("MixupCutmixHybrid", {"mixup_alpha": 0.0, "cutmix_minmax": [0.2, 0.7], "mode": "elem"}),
+    ("MixupCutmixHybrid", {"mixup_alpha": 0.0, "cutmix_minmax": [0.5, 0.51]}),
     ("OpSampler", {"MixupOperator": {"prob": 0.5}, "FmixOperator": {"alpha": 0.3, "prob": 0.5}}),
 ]
 
@@ -84,6 +85,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("MixupOperator", {"beta": 1}, "no parameter 'beta'"),
     ("MixupCutmixHybrid", {"mode": "element"}, "'batch', 'pair', 'elem'"),
     ("MixupCutmixHybrid", {"mixup_alpha": 0.0}, "needs mixup_alpha or cutmix_alpha"),
+    ("MixupCutmixHybrid", {"cutmix_minmax": [0.5, 0.5]}, "high end is not included"),
     ("OpSampler", {}, "holds no op"),
     ("OpSampler", {"MixupOperator": {"alpha": 0.2}}, "needs 'prob'"),
     ("OpSampler", {"MixupOperator": {"prob": 0.7}, "CutmixOperator": {"prob": 0.7}}, "add up to 1.4"),

@@ -80,6 +80,12 @@ BAD = [
     ("RandFlipImage", {"flip_code": 2}, "-1, 0, 1"),
     ("NormalizeImage", {"scale": "__import__('os')"}, "quotient such as"),
     ("NormalizeImage", {"scale": "1.0/0"}, "quotient such as"),
+    ("NormalizeImage", {"scale": 0}, "scale is 0.*usual"),
+    ("NormalizeImage", {"scale": "0/255"}, "scale is 0.*usual"),
+    ("NormalizeImage", {"scale": float("nan")}, "quotient such as"),
+    ("NormalizeImage", {"scale": float("inf")}, "quotient such as"),
+    ("NormalizeImage", {"mean": [0, float("nan"), 0]}, "mean is nan; accepted: a number"),
+    ("NormalizeImage", {"std": [1, float("inf"), 1]}, "std is inf; accepted: a number"),
     ("NormalizeImage", {"mean": [0.5]}, "a list of 3, each a number"),
     ("NormalizeImage", {"std": [1, 0, 1]}, "divide by zero"),
     ("NormalizeImage", {"channel_num": 1}, "accepted: 3, 4"),
@@ -104,6 +110,10 @@ BAD = [
     ("TimmAutoAugment", {"config_str": "rand-w1"}, "accepted: '0'"),
     ("TimmAutoAugment", {"config_str": "v0-m9"}, "none of mstd<number>"),
     ("TimmAutoAugment", {"config_str": "rand-m"}, "none of"),
+    ("TimmAutoAugment", {"config_str": "rand-w0-n14"}, "section n is 14; accepted: a number, 0 to 13"),
+    ("TimmAutoAugment", {"config_str": "augmix-w0"}, "section w is 0"),
+    ("TimmAutoAugment", {"config_str": "augmix-a0"}, "section a is 0"),
+    ("TimmAutoAugment", {"config_str": "v0-mstd1e999"}, "section mstd is inf"),
     ("Cutout", {"fill_value": "grey"}, "'none'"),
     ("Cutout", {"n_holes": 0}, "at least 1"),
     ("RandomErasing", {"sl": 0.5, "sh": 0.4}, "low end comes first"),
@@ -150,6 +160,9 @@ def test_crops_survive_tiny_pictures(height: int, width: int, seed: int) -> None
     picture = draw_picture(height, width)
     assert run("RandCropImage", {"size": [5, 7]}, picture, seed).shape == (7, 5, 3)
     assert run("RandomResizedCrop", {"size": [7, 5]}, picture, seed).shape == (7, 5, 3)
+    narrow = {"size": [7, 5], "ratio": [0.1, 0.1]}
+    assert run("RandomResizedCrop", narrow, picture, seed).shape == (7, 5, 3)
+    assert run("CropImageAtRatio", {"size": 6, "pad": 6}, picture).shape == (6, 6, 3)
 
 
 @pytest.mark.parametrize("seed", range(30))
