@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Optional, Union, get_args, get_origin
 
+from ppghost.arithmetic import NUMBER, parse_arithmetic
 from ppghost.config.reader import (
-    NUMBER,
     MappingNode,
     Node,
     Place,
@@ -27,7 +27,6 @@ from ppghost.config.reader import (
     SequenceNode,
     describe_value,
     node_of,
-    parse_arithmetic,
     to_plain,
 )
 from ppghost.config.types import Alone, Arithmetic, Choice, Keyed, Means, Named, Range, Refused
@@ -90,7 +89,11 @@ def check_none(problems: Sequence[Problem]) -> None:
 
 def bind_plain(value: Any, annotation: Any, *, source: str, path: str = "") -> Any:
     """Bind a plain value, such as a list of dicts; `source` names it in messages. Raises as `bind` does."""
-    return bind(node_of(value, Place(source)), annotation, path)
+    try:
+        node = node_of(value, Place(source))
+    except TypeError as error:
+        raise ConfigError(str(Problem(Place(source), path, f"{error}."))) from error
+    return bind(node, annotation, path)
 
 
 def describe_type(annotation: Any) -> str:

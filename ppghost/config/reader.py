@@ -27,9 +27,6 @@ from ppghost.errors import ConfigError
 MAX_NODES = 100_000
 MAX_DEPTH = 64
 _WORDS = {"true": True, "TRUE": True, "false": False, "FALSE": False, "null": None, "NULL": None, "~": None}
-NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-_QUOTIENT = re.compile(rf"\s*{NUMBER}(?:\s*[*/]\s*{NUMBER})*\s*")
-_STEP = re.compile(rf"([*/]?)\s*({NUMBER})\s*")
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 _STRING_TAG = "tag:yaml.org,2002:str"
 _COLLECTION_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
@@ -340,22 +337,6 @@ def describe_value(node: Node) -> str:
     kinds = {bool: "the truth value", int: "the integer", float: "the number", str: "the text"}
     shown = repr(node.value)
     return f"{kinds[type(node.value)]} {shown if len(shown) <= 60 else shown[:57] + '...'}"
-
-
-def parse_arithmetic(text: str) -> float:
-    """Return the value of numbers joined by `*` and `/`, from left to right: "1.0/255.0".
-
-    Raises:
-        ValueError: the text is anything else, or divides by zero.
-    """
-    if not _QUOTIENT.fullmatch(text):
-        raise ValueError(f"'{text}' is not a number, nor numbers joined by * and /")
-    result = 1.0
-    for operator, number in _STEP.findall(text):
-        if operator == "/" and float(number) == 0:
-            raise ValueError(f"'{text}' divides by zero")
-        result = result / float(number) if operator == "/" else result * float(number)
-    return result
 
 
 def parse_profiler_options(text: str) -> dict[str, str]:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable
 from typing import Any, Union, get_args, get_origin
 
-Number = Union[int, float, str]
+from ppghost.arithmetic import parse_arithmetic
 
+Number = Union[int, float, str]
 
 _KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
 
@@ -96,22 +97,12 @@ def read_number(where: str, given: Number) -> float:
         ValueError: the text is anything else, or divides by zero.
     """
     try:
-        number = _read_product(str(given))
-    except (ValueError, ZeroDivisionError):
+        number = parse_arithmetic(given) if isinstance(given, str) else float(given)
+    except (ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise ValueError(f"{where} is {given!r}; accepted: a number or a quotient such as '1.0/255.0'.")
     return number
-
-
-def _read_product(text: str) -> float:
-    result = 1.0
-    for factor in text.split("*"):
-        first, *divisors = factor.split("/")
-        result *= float(first)
-        for divisor in divisors:
-            result /= float(divisor)
-    return result
 
 
 def check_not_progressive(name: str, value: Any) -> None:

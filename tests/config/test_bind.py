@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -248,3 +249,9 @@ def test_any_value_binds_or_is_refused_in_words(annotation: Any, value: Any) -> 
     for problem in problems:
         assert str(problem).startswith("somewhere: a.b")
         assert "accepted: " in problem.message
+
+
+def test_plain_values_that_no_yaml_file_holds_are_refused_in_words() -> None:
+    for value in ({"when": datetime.date(2026, 1, 1)}, {1: "a"}):
+        with pytest.raises(ConfigError, match="here: facts: a (date|dict) cannot stand in a configuration"):
+            bind_plain(value, Any, source="here", path="facts")

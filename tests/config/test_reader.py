@@ -12,12 +12,12 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ppghost.arithmetic import parse_arithmetic
 from ppghost.config.reader import (
     Place,
     apply_override,
     apply_overrides,
     node_of,
-    parse_arithmetic,
     parse_profiler_options,
     read_file,
     read_text,

@@ -14,13 +14,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "ppghost"
 
-ROCK = ("ppghost.errors", "ppghost.registry", "ppghost.files", "ppghost.cache")
+ROCK = ("ppghost.errors", "ppghost.registry", "ppghost.files", "ppghost.cache", "ppghost.arithmetic")
 GROUND = (
     "ppghost.vision",
     "ppghost.config",
     "ppghost.artifact",
     "ppghost.predict",
     "ppghost.environments",
+    "ppghost.results",
     "ppghost.zoo.card",
     "ppghost.zoo.cards",
     "ppghost.export.target",
