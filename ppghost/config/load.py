@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Optional, Protocol, Union
 
 import ppghost
-from ppghost.config.bind import Problem, bind, check_none, try_bind
+from ppghost.config.bind import Problem, check_none, try_bind
 from ppghost.config.reader import (
     MappingNode,
     Node,
@@ -23,7 +24,7 @@ from ppghost.config.reader import (
     parse_profiler_options,
     read_file,
 )
-from ppghost.config.sections import REFUSED_ARCHS, Config, ProfilerOptions, Sections
+from ppghost.config.sections import REFUSED_ARCHS, Config, Sections
 from ppghost.errors import ConfigError, suggest
 
 _LOG = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def find_config(path: Union[str, Path]) -> Path:
         ConfigError: neither exists; the message lists the near names.
     """
     given = Path(path)
-    if given.exists() or given.suffix or len(given.parts) != 1:
+    if os.path.exists(given) or given.suffix or len(given.parts) != 1:
         return given
     shipped = shipped_configs()
     if given.name not in shipped:
@@ -151,20 +152,6 @@ def _option_node(text: str, place: Place) -> Node:
     if text.lower() in _YES_NO:
         return ScalarNode(_YES_NO[text.lower()], place, text)
     return node_of_text(text, place)
-
-
-def read_profiler_options(text: str) -> ProfilerOptions:
-    """Parse and check "key1=value1;key2=[10,20]".
-
-    Raises:
-        ConfigError: the text is not understood, a key is unknown or a value not accepted.
-    """
-    place = Place("in --profiler_options")
-    tree = _parsed_profiler(
-        _with_entry(MappingNode({}, place), "profiler_options", ScalarNode(text, place, text))
-    )
-    options: ProfilerOptions = bind(tree.entries["profiler_options"], ProfilerOptions, "profiler_options")
-    return options
 
 
 def _named_arch(tree: MappingNode, arch_names: Optional[Iterable[str]]) -> tuple[MappingNode, list[Problem]]:

@@ -9,12 +9,15 @@ Ground: no paddle; of ours only the rock, the schema vocabulary and the tables o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Optional, Union
+from typing import Annotated, Any, ClassVar, Optional, Union
 
-from ppghost.config.types import Choice, Fraction, Keyed, Named, NonNegativeInt, PositiveInt
+from ppghost.config.types import Choice, Fraction, Keyed, Named, NonNegativeInt, PositiveInt, Refused
 from ppghost.registry import Registry
 from ppghost.vision import BATCH_OPS, OPS, REFUSED_OPS
+from ppghost.vision.decode import DecodeImage
+from ppghost.vision.geometry import CropImage, RandCropImage, RandomRot90, ResizeImage
 
 
 def _served_by_paddleclas(purpose: str) -> str:
@@ -53,16 +56,25 @@ TransformOps = tuple[Annotated[Any, Keyed("transform op", OPS, REFUSED_OPS)], ..
 BatchTransformOps = tuple[Annotated[Any, Keyed("batch transform op", BATCH_OPS, {})], ...]
 
 
-def _check_decodes(transform_ops: tuple[Any, ...]) -> None:
-    """Check that the first op turns the bytes of a file into a picture.
+def check_decodes(key: str, ops: tuple[Any, ...]) -> None:
+    """Check that the first of the ops under `key` turns the bytes of a file into a picture.
 
     Raises:
         ValueError: it does not.
     """
-    if not transform_ops or type(transform_ops[0]).__name__ != "DecodeImage":
-        raise ValueError(
-            "transform_ops must begin with DecodeImage, because samples are read as picture files"
-        )
+    if not ops or not isinstance(ops[0], DecodeImage):
+        raise ValueError(f"{key} must begin with DecodeImage, because pictures are read as files")
+
+
+def _check_listed(dataset: Any) -> None:
+    """Check what all datasets of a list file have in common.
+
+    Raises:
+        ValueError: pictures are not decoded, or the delimiter parts nothing.
+    """
+    check_decodes("transform_ops", dataset.transform_ops)
+    if dataset.delimiter == "":
+        raise ValueError("delimiter must not be empty; leave it out for the usual one")
 
 
 @DATASETS.add("ImageNetDataset")
@@ -88,12 +100,11 @@ class ImageNetDataset:
     relabel: bool = False
 
     def __post_init__(self) -> None:
-        _check_decodes(self.transform_ops)
-        if self.delimiter == "":
-            raise ValueError("delimiter must not be empty; leave it out for a blank")
+        _check_listed(self)
 
 
-RESIZED_OPS = ("RandCropImage", "ResizeImage", "CropImage")
+RESIZED_OPS = (RandCropImage, ResizeImage, CropImage)
+"""The ops that take the size of the batch."""
 
 
 @DATASETS.add("MultiScaleDataset")
@@ -111,11 +122,10 @@ class MultiScaleDataset:
     delimiter: Optional[str] = None
 
     def __post_init__(self) -> None:
-        _check_decodes(self.transform_ops)
-        if not any(type(op).__name__ in RESIZED_OPS for op in self.transform_ops):
-            raise ValueError(
-                f"transform_ops has no op that takes the batch's size; add {' or '.join(RESIZED_OPS)}"
-            )
+        _check_listed(self)
+        if not any(isinstance(op, RESIZED_OPS) for op in self.transform_ops):
+            names = " or ".join(op.__name__ for op in RESIZED_OPS)
+            raise ValueError(f"transform_ops has no op that takes the batch's size; add {names}")
 
 
 ORIENTATION_KEY = "random_rot90_orientation"
@@ -143,10 +153,8 @@ class CustomLabelDataset:
     delimiter: Optional[str] = None
 
     def __post_init__(self) -> None:
-        _check_decodes(self.transform_ops)
-        if self.delimiter == "":
-            raise ValueError("delimiter must not be empty; leave it out to take the whole line as the path")
-        if sum(type(op).__name__ == "RandomRot90" for op in self.transform_ops) != 1:
+        _check_listed(self)
+        if sum(isinstance(op, RandomRot90) for op in self.transform_ops) != 1:
             raise ValueError(f"label_key {ORIENTATION_KEY} needs exactly one RandomRot90 in transform_ops")
 
 
@@ -163,9 +171,6 @@ class _Cifar:
         expand_labels: how many times the drawn pictures are listed.
         transform_ops: what happens to one picture; nothing has to be decoded.
         batch_transform_ops: what happens to one batch.
-        transform_ops_weak: refused, it belongs to FixMatch.
-        transform_ops_strong: refused, it belongs to FixMatch.
-        transform_ops_strong2: refused, it belongs to FixMatch.
     """
 
     data_file: Optional[str] = None
@@ -176,16 +181,13 @@ class _Cifar:
     expand_labels: PositiveInt = 1
     transform_ops: TransformOps = ()
     batch_transform_ops: Optional[BatchTransformOps] = None
-    transform_ops_weak: Any = None
-    transform_ops_strong: Any = None
-    transform_ops_strong2: Any = None
+
+    refused_keys: ClassVar[Mapping[str, Refused]] = dict.fromkeys(
+        ("transform_ops_weak", "transform_ops_strong", "transform_ops_strong2"),
+        Refused(_served_by_paddleclas("semi-supervised training (FixMatch)")),
+    )
 
     def __post_init__(self) -> None:
-        for key in ("transform_ops_weak", "transform_ops_strong", "transform_ops_strong2"):
-            if getattr(self, key) is not None:
-                raise ValueError(
-                    f"{key} is refused: {_served_by_paddleclas('semi-supervised training (FixMatch)')}"
-                )
         if self.data_file is None and not self.download:
             raise ValueError("data_file is not given and download is False; give one of them")
         if not self.transform_ops:
@@ -374,6 +376,10 @@ class Split:
     dataset: Annotated[Any, Named("dataset", DATASETS, REFUSED_DATASETS)]
     sampler: Annotated[Any, Named("sampler", SAMPLERS, REFUSED_SAMPLERS, default="BatchSampler")]
     loader: Loader = field(default_factory=Loader)
+
+    refused_keys: ClassVar[Mapping[str, Refused]] = dict.fromkeys(
+        ("Query", "Gallery"), Refused(_served_by_paddleclas("retrieval with a gallery and queries"))
+    )
 
     def __post_init__(self) -> None:
         if isinstance(self.dataset, MultiScaleDataset) != isinstance(self.sampler, MultiScaleSampler):

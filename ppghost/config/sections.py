@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Optional, Union
 
-from ppghost.config.loading import Split, TransformOps
+from ppghost.config.loading import Split, TransformOps, check_decodes
 from ppghost.config.reader import MappingNode, Node, Place, SequenceNode, to_plain
 from ppghost.config.recipe import AMP, EMA, AnyKeyedOptimizer, AnyLoss, AnyMetric, AnyOptimizer
 from ppghost.config.types import (
@@ -28,7 +28,6 @@ from ppghost.config.types import (
     Range,
     Refused,
 )
-from ppghost.errors import ConfigError
 from ppghost.vision import POSTPROCESS
 
 _ELSEWHERE = "train that with PaddleClas itself after `ppghost.register()`, and remove the key here."
@@ -260,8 +259,7 @@ class Infer:
     save_dir: Optional[str] = None
 
     def __post_init__(self) -> None:
-        if not self.transforms or type(self.transforms[0]).__name__ != "DecodeImage":
-            raise ValueError("transforms must begin with DecodeImage, because pictures are read as files")
+        check_decodes("transforms", self.transforms)
 
 
 @dataclass(frozen=True)
@@ -354,40 +352,6 @@ class Config(Sections):
             if key[:1].isupper():
                 lines.append("-" * 60)
         return lines
-
-    def place_of(self, path: str) -> str:
-        """Return where the key of a dotted path was written, `file:line:column`; else its parent."""
-        node: Node = self.tree
-        place = node.place
-        for step in path.split("."):
-            if isinstance(node, MappingNode) and step in node.entries:
-                place, node = node.place_of(step), node.entries[step]
-            elif isinstance(node, SequenceNode) and step.isdigit() and int(step) < len(node.items):
-                node = node.items[int(step)]
-                place = node.place
-            else:
-                break
-        return str(place)
-
-    def check_has(self, *paths: str) -> None:
-        """Check that what a program needs was written, `check_has("Loss.Train", "DataLoader.Train")`.
-
-        Raises:
-            ConfigError: a section or key is absent, null or empty; one line for each.
-        """
-        absent = [path for path in paths if not self._value(path)]
-        if absent:
-            raise ConfigError(
-                "\n".join(
-                    f"{self.place_of(path)}: {path}: missing; this program needs it." for path in absent
-                )
-            )
-
-    def _value(self, path: str) -> Any:
-        value: Any = self
-        for step in path.split("."):
-            value = getattr(value, step, None)
-        return value
 
 
 def _listing(key: str, node: Node, depth: int) -> list[str]:

@@ -17,6 +17,7 @@ from ppghost.config import loading
 from ppghost.data.lists import PictureList, check_labels, check_presence, read_list
 from ppghost.errors import DataError
 from ppghost.vision import Pipeline, Rng
+from ppghost.vision.geometry import RandomRot90, ResizeImage
 
 PictureSize = Optional[tuple[int, int]]
 
@@ -67,7 +68,7 @@ class ListedPictures:
         return self._pipeline(size).to_chw(content, rng), int(self.pictures.labels[index])
 
     def _pipeline(self, size: PictureSize) -> Pipeline:
-        if size not in self._pipelines:
+        if size is not None and size not in self._pipelines:
             self._pipelines[size] = Pipeline(tuple(resized(op, size) for op in self._pipelines[None].ops))
         return self._pipelines[size]
 
@@ -79,7 +80,7 @@ class TurnedPictures:
     _CORNERS = np.arange(4, dtype=np.uint8).reshape(2, 2, 1).repeat(3, axis=2)
 
     def __init__(self, pictures: PictureList, ops: tuple[Any, ...]) -> None:
-        turn = next(number for number, op in enumerate(ops) if type(op).__name__ == "RandomRot90")
+        turn = next(number for number, op in enumerate(ops) if isinstance(op, RandomRot90))
         self.pictures = pictures
         self._before, self._turn, self._after = Pipeline(ops[:turn]), ops[turn], Pipeline(ops[turn + 1 :])
 
@@ -151,14 +152,14 @@ class MixedSamples:
         return self.parts[number], index - int(self.starts[number])
 
 
-def resized(op: Any, size: PictureSize) -> Any:
+def resized(op: Any, size: tuple[int, int]) -> Any:
     """Return `op` with the size of the batch, if it is an op that sets the size of a picture.
 
     PaddleClas resets the other parameters of such an op to their defaults; here they are kept.
     """
-    if type(op).__name__ not in loading.RESIZED_OPS:
+    if not isinstance(op, loading.RESIZED_OPS):
         return op
-    if type(op).__name__ == "ResizeImage":
+    if isinstance(op, ResizeImage):
         return dataclasses.replace(op, size=size, resize_short=None)
     return dataclasses.replace(op, size=size)
 

@@ -166,7 +166,10 @@ def missing_pictures(pictures: PictureList) -> list[int]:
 
 
 def _listing(folder: str) -> set[str]:
-    return set(os.listdir(folder)) if os.path.isdir(folder) else set()
+    try:
+        return set(os.listdir(folder))
+    except OSError:  # missing, or not to be listed by this user: every picture is asked for
+        return set()
 
 
 def _lines_of(source: str) -> Iterator[tuple[int, str]]:
@@ -194,6 +197,8 @@ def _parse(line: str, delimiter: Optional[str], place: str) -> tuple[str, int]:
         hint = ' The line has a tab: set delimiter: "\\t".' if "\t" in line and delimiter != "\t" else ""
         raise DataError(f"{place}: '{line}' has no label. Accepted: path, delimiter, integer label.{hint}")
     try:
-        return path.strip(), int(label)
-    except ValueError as error:
-        raise DataError(f"{place}: the label '{label}' is not an integer. Accepted: 0, 1, 2...") from error
+        return path.strip(), int(np.int64(int(label)))
+    except (ValueError, OverflowError) as error:
+        raise DataError(
+            f"{place}: the label '{label}' is not an integer of 64 bits. Accepted: 0, 1, 2..."
+        ) from error

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 
 import ppghost
 from ppghost.config import add_config_arguments, find_config, load_config, shipped_configs
-from ppghost.config.load import read_profiler_options
 from ppghost.config.sections import ProfilerOptions
 from ppghost.errors import ConfigError
 
@@ -275,16 +274,6 @@ def test_the_listing_shows_every_value_with_its_depth() -> None:
     assert any(re.fullmatch(r" +RandCropImage : ", line) for line in lines)
 
 
-def test_places_and_missing_sections() -> None:
-    config = load_config(RECIPE)
-    row = RECIPE.read_text().splitlines().index("  class_num: 1000") + 1
-    assert config.place_of("Arch.class_num") == f"{RECIPE}:{row}:3"
-    assert config.place_of("Arch.freeze").startswith(f"{RECIPE}:{row - 2}:")
-    config.check_has("Loss.Train", "DataLoader.Train", "Infer.transforms")
-    with pytest.raises(ConfigError, match="EMA: missing.*\n.*Infer.infer_list: missing"):
-        config.check_has("EMA", "Infer.infer_list")
-
-
 def test_small_files_for_one_program_suffice(tmp_path: Path) -> None:
     path = tmp_path / "small.yaml"
     path.write_text("Global: {epochs: 1}\nArch: {name: GhostNet_x1_0}\n")
@@ -319,12 +308,13 @@ def test_shipped_configurations_load_by_bare_name() -> None:
         find_config("GhostNet_x1_1")
     with pytest.raises(ConfigError, match="There is no configuration file"):
         load_config("no/such.yaml")
+    with pytest.raises(ConfigError, match="no shipped configuration"):
+        load_config("x" * 300)
 
 
 def test_profiler_options_are_checked() -> None:
-    assert read_profiler_options("batch_range=[1,5]; exit_on_finished=no;state=CPU") == ProfilerOptions(
-        batch_range=(1, 5), exit_on_finished=False, state="CPU"
-    )
+    config = load_config(RECIPE, profiler_options="batch_range=[1,5]; exit_on_finished=no;state=CPU")
+    assert config.profiler_options == ProfilerOptions(batch_range=(1, 5), exit_on_finished=False, state="CPU")
     for wrong, words in {
         "batch_rnge=[1,5]": "Did you mean 'batch_range'",
         "batch_range=[5,1]": "greater",
@@ -332,7 +322,7 @@ def test_profiler_options_are_checked() -> None:
         "state": "not understood",
     }.items():
         with pytest.raises(ConfigError, match=words):
-            read_profiler_options(wrong)
+            load_config(RECIPE, profiler_options=wrong)
 
 
 def test_nothing_is_executed(tmp_path: Path) -> None:

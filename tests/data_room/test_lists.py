@@ -70,6 +70,7 @@ def test_relabel_keeps_the_order_of_the_labels(
         ("a.jpg 0\nb.jpg\n", ["list.txt:2", "no label"]),
         ("a.jpg\t0\n", ["list.txt:1", "no label", 'delimiter: "\\t"']),
         ("\n\na.jpg dog\n", ["list.txt:3", "'dog'", "not an integer"]),
+        ("a.jpg 9223372036854775808\n", ["list.txt:1", "not an integer of 64 bits"]),
         ("a.jpg 1.0\n", ["list.txt:1", "'1.0'", "not an integer"]),
         ("\n \n", ["names no picture"]),
         ("", ["names no picture"]),

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from ppghost.config import loading
+from ppghost.config import bind_plain, loading
+from ppghost.errors import ConfigError
 from ppghost.vision import Pipeline
 
 from . import pictures
@@ -29,11 +30,9 @@ PART = loading.MixedPart(0.5)
         (lambda: loading.ImageNetDataset("r", "l", NO_DECODE), "begin with DecodeImage"),
         (lambda: loading.ImageNetDataset("r", "l", OPS, delimiter=""), "delimiter"),
         (lambda: loading.MultiScaleDataset("r", "l", NO_SIZE), "RandCropImage"),
+        (lambda: loading.MultiScaleDataset("r", "l", OPS, delimiter=""), "delimiter"),
+        (lambda: loading.CustomLabelDataset("r", "l", OPS, "", delimiter=""), "delimiter"),
         (lambda: loading.CustomLabelDataset("r", "l", OPS, loading.ORIENTATION_KEY), "RandomRot90"),
-        (
-            lambda: loading.Cifar10(transform_ops=NO_DECODE, transform_ops_weak=[]),
-            "transform_ops_weak.*PaddleClas",
-        ),
         (lambda: loading.Cifar10(transform_ops=NO_DECODE, download=False), "data_file"),
         (lambda: loading.Cifar100(), "transform_ops is missing"),
         (lambda: loading.MixDataset(()), "datasets_config is empty"),
@@ -58,6 +57,20 @@ PART = loading.MixedPart(0.5)
 def test_contradictions_are_refused(build: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         build()
+
+
+@pytest.mark.parametrize(
+    ("schema", "key"),
+    [
+        (loading.Split, "Query"),
+        (loading.Split, "Gallery"),
+        (loading.Cifar10, "transform_ops_weak"),
+        (loading.Cifar100, "transform_ops_strong2"),
+    ],
+)
+def test_keys_of_other_trainings_point_to_paddleclas(schema: type, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key}: given a list of 0; it serves .*PaddleClas"):
+        bind_plain({key: []}, schema, source="here")
 
 
 def test_the_last_part_takes_what_is_left() -> None:
