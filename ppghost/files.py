@@ -7,6 +7,7 @@ writer or a killed process never sees half of it. Rock: imports only the errors.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import shutil
@@ -106,6 +107,19 @@ def replaced_folder(path: Path) -> Iterator[Path]:
                 shutil.rmtree(holder, ignore_errors=True)
 
 
+def sha256_of(file: Path) -> str:
+    """Return the SHA-256 of a file in hex.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 def _flush_to_disk(file: Path) -> None:
     descriptor = os.open(file, os.O_RDONLY)
     try:
@@ -143,9 +157,9 @@ def check_replaceable(path: Path, own_names: Collection[str]) -> None:
     Raises:
         OutputError: `path` is a file, or holds anything else; the message names it.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         return
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise OutputError(f"Cannot write the folder {path}: it is a file. Choose another path.")
     with _sentences(path, path):
         foreign = sorted(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from ppghost.errors import GhostError, WeightsError
@@ -100,8 +100,8 @@ class Card:
     classifier: str = "fc_1"
     input_shape: tuple[int, int, int] = (3, 224, 224)
     resize_short: int = 256
-    mean: tuple[float, float, float] = field(default=(0.485, 0.456, 0.406))
-    std: tuple[float, float, float] = field(default=(0.229, 0.224, 0.225))
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
     def eval_transforms(self) -> list[dict[str, Any]]:
         """Return the evaluation pipeline as a PaddleClas `transform_ops` list, a fresh one at each call.

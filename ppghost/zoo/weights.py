@@ -15,8 +15,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import pickle
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +28,8 @@ from paddle import nn
 
 from ppghost.cache import cache_dir
 from ppghost.errors import WeightsError, suggest
-from ppghost.files import replaced_file
+from ppghost.files import replaced_file, sha256_of
+from ppghost.unpickle import ArrayUnpickler, ForbiddenPickleError
 from ppghost.zoo.card import CARDS, Card, WeightsTag
 from ppghost.zoo.download import DownloadError, Patience, Progress, download
 from ppghost.zoo.keymaps import KEYMAPS, foreign_origin
@@ -140,7 +139,10 @@ def fetch_url(url: str, *, progress: Optional[Progress] = None, patience: Option
         OutputError: the cache cannot be written.
     """
     folder = hashlib.sha256(url.encode()).hexdigest()[:16]
-    name = unquote(urlsplit(url).path).rsplit("/", 1)[-1] or "weights"
+    try:
+        name = unquote(urlsplit(url).path).rsplit("/", 1)[-1] or "weights"
+    except ValueError as error:
+        raise WeightsError(f"'{url}' is no address ({error}). Accepted: https://host/path.") from error
     destination = cache_dir() / "weights" / folder / name
     if not destination.is_file():
         logger.info("Fetching %s to %s", url, destination)
@@ -193,9 +195,14 @@ def read_weights(path: Union[str, os.PathLike[str]]) -> State:
     try:
         _check_format(file)
         with file.open("rb") as stream:
-            content = _ArrayUnpickler(stream, encoding="latin1").load()
+            content = ArrayUnpickler(stream, encoding="latin1").load()
     except OSError as error:
         raise WeightsError(f"Cannot read {file}: {error.strerror or error}.") from error
+    except ForbiddenPickleError as error:
+        raise WeightsError(
+            f"{file} asks for {error}, which no weight file needs; it was not executed. If you trust the "
+            "file, read it yourself and pass the arrays as a mapping."
+        ) from error
     except WeightsError:
         raise
     except Exception as error:  # noqa: BLE001 - a damaged pickle may raise anything at all
@@ -260,44 +267,9 @@ def is_url(text: str) -> bool:
     return text.startswith(_SCHEMES)
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles arrays and plain containers; refuses to look up anything else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        # NumPy 2 moved `core` to `_core`; files of either age must load in either.
-        plain = module.replace("numpy._core", "numpy.core")
-        if (plain, name) not in _ADMITTED:
-            raise WeightsError(
-                f"The file asks for {module}.{name}, which no weight file needs; it was not executed. If you "
-                "trust the file, read it yourself and pass the arrays as a mapping."
-            )
-        return _ADMITTED[plain, name]
-
-
-def _encode_latin1(text: str, encoding: str) -> bytes:
-    """Stand in for `_codecs.encode`, by which pickle protocol 2 writes bytes."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes in encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-# Where NumPy keeps the first three differs between its versions, so real values are asked for them.
-_ADMITTED: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): np.zeros(1).__reduce_ex__(4)[0],
-    ("numpy.core.numeric", "_frombuffer"): np.zeros(1).__reduce_ex__(5)[0],
-    ("numpy.core.multiarray", "scalar"): np.float32(0).__reduce__()[0],
-    ("_codecs", "encode"): _encode_latin1,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("builtins", "tuple"): tuple,
-    ("__builtin__", "tuple"): tuple,
-    ("collections", "OrderedDict"): OrderedDict,
-}
-
-
 def _existing(path: Path) -> Path:
     for candidate in (path, path.with_name(path.name + _SUFFIX)):
-        if candidate.is_file():
+        if os.path.isfile(candidate):
             return candidate
     raise WeightsError(
         f"No weight file at {path} or {path}{_SUFFIX}. Give the path of a .pdparams file, "
@@ -324,7 +296,7 @@ def _check_format(path: Path) -> None:
 
 
 def _check_sha256(path: Path, weights: WeightsTag, final: Path) -> None:
-    actual = _sha256(path)
+    actual = sha256_of(path)
     if weights.sha256 is not None:
         if actual != weights.sha256:
             raise WeightsError(_bad_file(path, f"SHA-256 is {actual}, published is {weights.sha256}"))
@@ -340,7 +312,7 @@ def _check_sha256(path: Path, weights: WeightsTag, final: Path) -> None:
 
 def _pin(path: Path) -> None:
     """Write the checksum of a trusted file beside it, in the format of sha256sum, unless it stands there."""
-    actual = _sha256(path)
+    actual = sha256_of(path)
     logger.info("%s has SHA-256 %s", path, actual)
     if not _pin_file(path).is_file():
         with replaced_file(_pin_file(path)) as fresh:
@@ -349,14 +321,6 @@ def _pin(path: Path) -> None:
 
 def _pin_file(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _bad_file(path: Path, finding: str) -> str:

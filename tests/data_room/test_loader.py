@@ -368,8 +368,14 @@ def pictures_std() -> np.ndarray:
 
 @pytest.mark.parametrize(
     "members",
-    [{}, {"data_batch_1": b"no pickle"}, {"data_batch_1": b"cos\nsystem\n(S'true'\ntR."}, {"other": {}}],
-    ids=["empty", "garbage", "program", "foreign"],
+    [
+        {},
+        {"data_batch_1": b"no pickle"},
+        {"data_batch_1": [1]},
+        {"data_batch_1": b"cos\nsystem\n(S'true'\ntR."},
+        {"other": {}},
+    ],
+    ids=["empty", "garbage", "list", "program", "foreign"],
 )
 def test_damaged_or_foreign_cifar_archives_are_refused(tmp_path: Path, members: dict[str, Any]) -> None:
     path = tmp_path / "cifar.tar.gz"
@@ -378,6 +384,16 @@ def test_damaged_or_foreign_cifar_archives_are_refused(tmp_path: Path, members: 
         read_cifar("Cifar10", str(path), "train")
     with pytest.raises(DataError, match="is not the Cifar10 archive"):
         read_cifar("Cifar10", str(tmp_path / "missing"), "train")
+
+
+def test_a_damaged_byte_in_a_cifar_archive_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "cifar.tar.gz"
+    write_cifar(path, {"data_batch_1": cifar_part(3, 0)})
+    content = path.read_bytes()
+    for place in range(64, len(content), 97):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        with pytest.raises(DataError, match="is not the Cifar10 archive"):
+            read_cifar("Cifar10", str(path), "train")
 
 
 def test_steps_match_sizes(make_loader: MakeLoader) -> None:

@@ -22,6 +22,7 @@ GROUND = (
     "ppghost.predict",
     "ppghost.environments",
     "ppghost.results",
+    "ppghost.unpickle",
     "ppghost.zoo.card",
     "ppghost.zoo.cards",
     "ppghost.export.target",
