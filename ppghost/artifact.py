@@ -16,7 +16,7 @@ Ground: never paddle; of ours the rock, `vision` and the binder of `config`.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import os
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -31,7 +31,7 @@ import yaml
 from ppghost.config.bind import bind_plain
 from ppghost.config.types import Choice, PositiveInt
 from ppghost.errors import ArtifactError, ConfigError
-from ppghost.files import check_replaceable, replaced_folder
+from ppghost.files import check_replaceable, replaced_folder, sha256_of
 from ppghost.vision import Labels, Pipeline, softmax
 from ppghost.vision.checks import read_number
 from ppghost.vision.decode import DecodeImage
@@ -211,7 +211,7 @@ def read_artifact(folder: Path) -> Artifact:
     """
     folder = Path(folder)
     path = folder / FACTS_FILE
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise ArtifactError(f"There is no folder '{folder}'. Give the folder that an export wrote.")
     tree = _read_tree(path)
     section = tree.get("Artifact")
@@ -228,7 +228,8 @@ def read_artifact(folder: Path) -> Artifact:
         facts = bind_plain(section, Facts, source=str(path), path="Artifact")
         ops = bind_plain(tree.get("PreProcess"), _PreProcess, source=str(path), path="PreProcess")
         post = bind_plain(tree.get("PostProcess"), _PostProcess, source=str(path), path="PostProcess")
-        pipeline = Pipeline((build_op("DecodeImage", facts.decode), *_build_ops(ops.transform_ops)))
+        after_decoding = Pipeline.from_list(ops.transform_ops).ops
+        pipeline = Pipeline((build_op("DecodeImage", facts.decode), *after_decoding))
     except (ConfigError, ValueError) as error:
         raise ArtifactError(f"{path} cannot be used: {error}") from error
     names = post.Topk.label_list
@@ -286,15 +287,11 @@ def _read_tree(path: Path) -> Mapping[str, Any]:
         raise ArtifactError(
             f"{path.parent} is no artifact: it has no {FACTS_FILE}. Give the folder that an export wrote."
         ) from None
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} cannot be read: {error}. Export the model again.") from error
     if not isinstance(tree, Mapping):
         raise ArtifactError(f"{path} is no mapping of facts. Export the model again.")
     return tree
-
-
-def _build_ops(transform_ops: tuple[Mapping[str, Any], ...]) -> tuple[Any, ...]:
-    return Pipeline.from_list(transform_ops).ops
 
 
 @contextmanager
@@ -356,15 +353,10 @@ def digest_of(path: Path) -> FileDigest:
     Raises:
         ArtifactError: it cannot be read.
     """
-    digest, size_bytes = hashlib.sha256(), 0
     try:
-        with path.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-                size_bytes += len(chunk)
+        return FileDigest(sha256_of(path), path.stat().st_size)
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror or error}.") from error
-    return FileDigest(digest.hexdigest(), size_bytes)
 
 
 def shippable(pipeline: Pipeline) -> Pipeline:

@@ -56,7 +56,7 @@ def locked(path: Path) -> Iterator[None]:
     two different files of one name). The system frees it when a process dies, however it dies.
 
     Raises:
-        OutputError: the lock file cannot be written.
+        OutputError: the lock file cannot be written, or not be locked.
     """
     make_folder(path.parent)
     try:
@@ -64,9 +64,12 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise _cannot_write(path, error) from error
     with stream:
-        if not _try_lock(stream):
-            logger.info("Another process works on %s; waiting for it.", path.with_suffix(""))
-            _wait_for_lock(stream)
+        try:
+            if not _try_lock(stream):
+                logger.info("Another process works on %s; waiting for it.", path.with_suffix(""))
+                _wait_for_lock(stream)
+        except OSError as error:  # some network file systems have no locks
+            raise _cannot_write(path, error) from error
         yield
 
 

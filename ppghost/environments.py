@@ -40,17 +40,21 @@ class Environment:
         requirements: exact versions, as pip takes them.
         bare_requirements: the same, installed afterwards without their dependencies: packages whose pins
             cannot be met together with `requirements`.
+        needs_pip: take pip even where uv runs: uv does not read pip's settings, so it may find other builds.
     """
 
     name: str
     python: str
     requirements: tuple[str, ...]
     bare_requirements: tuple[str, ...] = ()
+    needs_pip: bool = False
 
     @property
     def folder(self) -> Path:
         """The folder in the cache; another content is another folder."""
-        content = json.dumps(asdict(self), sort_keys=True)
+        # Who installs changes nothing in what is asked for.
+        facts = {key: value for key, value in asdict(self).items() if key != "needs_pip"}
+        content = json.dumps(facts, sort_keys=True)
         return (
             cache_dir() / "environments" / f"{self.name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
         )
@@ -75,6 +79,14 @@ PADDLECLAS = Environment(
         "tqdm==4.70.1",
     ),
     bare_requirements=("paddleclas==2.6.0",),
+)
+
+# PyTorch's own GhostNets, to compare the speed of training with. timm asks for torchvision, of any version.
+TIMM = Environment(
+    name="timm",
+    python="3.11",
+    requirements=("torch==2.13.0", "numpy==2.4.6", "timm==1.0.31"),
+    needs_pip=True,  # PyTorch's build for the CPU alone, where pip is set up for it, is gigabytes smaller
 )
 
 
@@ -161,7 +173,7 @@ def _find_uv() -> Optional[str]:
 
 def _install(environment: Environment, folder: Path) -> None:
     base = find_python(environment.python)
-    uv = _find_uv()
+    uv = None if environment.needs_pip else _find_uv()
     python = str(_python_in(folder))
     if uv is not None:
         _must(environment, [uv, "venv", "--quiet", "--python", str(base), str(folder)])
@@ -197,7 +209,9 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     hidden = {"VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH"}
     variables = {key: value for key, value in os.environ.items() if key not in hidden}
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
+        return subprocess.run(
+            command, capture_output=True, text=True, errors="replace", check=False, env=variables
+        )
     except OSError as error:
         return subprocess.CompletedProcess(command, 127, "", str(error))
 

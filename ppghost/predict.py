@@ -244,15 +244,15 @@ def list_pictures(source: Union[str, Path], list_file: Optional[Union[str, Path]
         list_file: a file with one path a line; a label behind the path is left out.
 
     Raises:
-        DataError: `source` or `list_file` is missing, or there is no picture.
+        DataError: `source` or `list_file` is missing, a folder cannot be read, or there is no picture.
     """
     source = Path(source)
     if list_file is not None:
         pictures = [source / name for name in _listed_names(Path(list_file))]
-    elif source.is_dir():
-        found = (Path(root, name) for root, _, names in os.walk(source) for name in names)
+    elif os.path.isdir(source):
+        found = (Path(root, name) for root, _, names in os.walk(source, onerror=_refuse) for name in names)
         pictures = [path for path in found if path.suffix.lower() in PICTURE_SUFFIXES]
-    elif source.exists():
+    elif os.path.exists(source):
         pictures = [source]
     else:
         raise DataError(f"There is no picture or folder '{source}'. Give the path of either.")
@@ -260,6 +260,10 @@ def list_pictures(source: Union[str, Path], list_file: Optional[Union[str, Path]
         accepted = ", ".join(PICTURE_SUFFIXES)
         raise DataError(f"There is no picture in '{list_file or source}'. Accepted in a folder: {accepted}.")
     return sorted(pictures)
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"The folder '{error.filename}' cannot be read: {error.strerror}.") from error
 
 
 def _listed_names(list_file: Path) -> Iterator[str]:

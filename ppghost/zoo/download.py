@@ -108,6 +108,9 @@ def _collect(url: str, part: Path, progress: Progress, patience: Patience) -> No
                 _forget(part)
             elif error.code not in _WORTH_ANOTHER_TRY:
                 raise DownloadError(reason) from error
+        except (ValueError, http.client.InvalidURL) as error:
+            # For example an address with letters that are not ASCII; another try would not mend it.
+            raise DownloadError(f"the address is not understood ({error})") from error
         except (OSError, http.client.HTTPException, _CutOffError) as error:
             # OSError covers URLError, time-outs, broken connections and TLS; writing raises OutputError.
             reason = str(getattr(error, "reason", error)) or type(error).__name__
@@ -137,7 +140,7 @@ def _append(url: str, part: Path, progress: Progress, timeout_seconds: float) ->
             _forget(part)
             raise _CutOffError(f"the server continued at byte {offered} when asked for byte {start}")
         length = reply.headers.get("Content-Length")
-        total = offered + int(length) if length is not None else None
+        total = offered + int(length) if length is not None and length.isdecimal() else None
         done = _copy(reply, part, offered, total, progress)
     if total is not None and done != total:
         raise _CutOffError(f"the connection ended after {done} of {total} bytes")
@@ -147,7 +150,7 @@ def _copy(reply: Any, part: Path, done: int, total: Optional[int], progress: Pro
     """Write the body of `reply` to `part` from byte `done` on and return the bytes collected in all."""
     with _writing(part):
         stream = part.open("ab" if done else "wb")
-        _version_file(part).write_text(_version_of(reply), encoding="ascii")
+        _version_file(part).write_text(_version_of(reply), encoding="latin-1")
     with stream:
         progress(done, total)
         while chunk := reply.read(_CHUNK_BYTES):
@@ -193,7 +196,7 @@ def _collected(part: Path) -> tuple[int, str]:
     """Return how many bytes of which version wait to be continued: (0, "") where nothing can be."""
     if not (part.is_file() and _version_file(part).is_file()):
         return 0, ""
-    version = _version_file(part).read_text(encoding="ascii").strip()
+    version = _version_file(part).read_text(encoding="latin-1").strip()
     return (part.stat().st_size, version) if version else (0, "")
 
 

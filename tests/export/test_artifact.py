@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import shutil
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -234,6 +235,7 @@ def test_edited_facts_are_found(
         (lambda tree: tree["Artifact"]["models"][0].update(graph="../../etc/passwd"), "no file name"),
         (lambda tree: tree["Artifact"].update(class_num=9), "names 7 classes, but Toy has 9"),
         (lambda tree: tree["PreProcess"]["transform_ops"].append({"CropImagee": None}), "CropImage"),
+        (lambda tree: tree["Artifact"].update(tools={"day": datetime.date(2026, 1, 1)}), "a date cannot"),
         (lambda tree: tree.pop("PreProcess"), "PreProcess"),
         (lambda tree: tree.pop("PostProcess"), "PostProcess"),
     ],
@@ -248,7 +250,16 @@ def test_facts_that_cannot_be_honoured(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"a: [1", b"\xff\xfe\x00", b"- 1\n- 2\n", b"a: !!python/object:os.system x"]
+    "content",
+    [
+        b"",
+        b"a: [1",
+        b"[" * 5000,
+        b"a: 2026-13-01",
+        b"\xff\xfe\x00",
+        b"- 1\n- 2\n",
+        b"a: !!python/object:os.system x",
+    ],
 )
 def test_a_facts_file_that_is_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "inference.yml").write_bytes(content)
@@ -259,6 +270,8 @@ def test_a_facts_file_that_is_none(tmp_path: Path, content: bytes) -> None:
 def test_folders_that_are_no_artifact(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="There is no folder"):
         read_artifact(tmp_path / "nowhere")
+    with pytest.raises(ArtifactError, match="There is no folder"):
+        read_artifact(tmp_path / ("x" * 300))
     with pytest.raises(ArtifactError, match="is no artifact"):
         read_artifact(tmp_path)
 

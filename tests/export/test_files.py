@@ -114,6 +114,10 @@ def test_refusals_are_sentences(tmp_path: Path) -> None:
         part.write_text("x")
     with pytest.raises(OutputError, match="is a file, not a folder"), replaced_file(tmp_path / "file" / "x"):
         pass
+    long = tmp_path / ("x" * 300)
+    check_replaceable(long, ())
+    with pytest.raises(OutputError, match="name is too long"), replaced_folder(long):
+        pass
     with pytest.raises(FileNotFoundError), replaced_file(tmp_path / "out"):
         (tmp_path / "input of the caller").read_text()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
@@ -174,6 +175,15 @@ def test_a_folder_is_searched_to_its_depths(tree: Path) -> None:
     assert list_pictures(tree / "e.txt") == [tree / "e.txt"]  # named on purpose: decoding decides
 
 
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tree: Path) -> None:
+    closed = tree / "deep" / "er"
+    closed.chmod(0)
+    if os.access(closed, os.R_OK):
+        pytest.skip("this user may read every folder: run the tests as another one than root")
+    with pytest.raises(DataError, match="er' cannot be read"):
+        list_pictures(tree)
+
+
 def test_a_list_names_pictures_with_or_without_labels(tree: Path, tmp_path: Path) -> None:
     listed = tmp_path / "list.txt"
     listed.write_text("b.jpg 3\n\ndeep/d.bmp\nmy cat.jpg 12\nmy dog.jpg\n  a.JPEG  7 \n山羊.jpg 1\n")
@@ -185,6 +195,7 @@ def test_a_list_names_pictures_with_or_without_labels(tree: Path, tmp_path: Path
     ("source", "listed", "sentence"),
     [
         ("nowhere", None, "no picture or folder"),
+        ("x" * 300, None, "no picture or folder"),
         ("tree/jpg/..", "nowhere.txt", "cannot be read"),
         ("empty", None, r"no picture in .*\.jpg, \.jpeg"),
         ("empty", "empty.txt", r"no picture in .*empty\.txt"),

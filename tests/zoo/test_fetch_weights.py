@@ -116,6 +116,19 @@ def test_a_missing_file_is_not_asked_for_again_and_the_message_says_where_to_put
     assert remains(cache) == set()
 
 
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://127.0.0.1/ü.pdparams", "the address is not understood"),
+        ("http://127.0.0.1:port/x.pdparams", "the address is not understood"),
+        ("http://[127/x.pdparams", "is no address"),
+    ],
+)
+def test_what_is_no_address_is_refused_at_once(url: str, words: str) -> None:
+    with pytest.raises(WeightsError, match=words):
+        fetch_url(url, patience=Patience(pause_seconds=60))
+
+
 def test_an_overloaded_server_is_asked_again(shelf: Shelf, card: Card) -> None:
     shelf.statuses += [503, 429]
     assert fetch_weights(card, patience=HURRY).read_bytes() == weights_content()
