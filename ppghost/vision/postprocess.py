@@ -138,23 +138,24 @@ def to_results(
     Raises:
         ValueError: there are not as many names as pictures.
     """
-    _check_count(len(predictions), file_names)
-    results = []
-    for position, row in enumerate(predictions):
-        result: dict[str, Any] = {
+    return [
+        {
             "class_ids": [prediction.class_id for prediction in row],
             "scores": np.around([prediction.score for prediction in row], decimals=5).tolist(),
+            **named,
+            "label_names": [prediction.label for prediction in row if prediction.label is not None],
         }
-        if file_names is not None:
-            result["file_name"] = file_names[position]
-        result["label_names"] = [prediction.label for prediction in row if prediction.label is not None]
-        results.append(result)
-    return results
+        for row, named in zip(predictions, _name_entries(len(predictions), file_names))
+    ]
 
 
-def _check_count(count: int, file_names: Optional[Sequence[str]]) -> None:
-    if file_names is not None and len(file_names) != count:
+def _name_entries(count: int, file_names: Optional[Sequence[str]]) -> list[dict[str, str]]:
+    """Return for each picture the entry `file_name`, or nothing where no names are given."""
+    if file_names is None:
+        return [{} for _ in range(count)]
+    if len(file_names) != count:
         raise ValueError(f"There are {len(file_names)} file names for {count} pictures.")
+    return [{"file_name": name} for name in file_names]
 
 
 POSTPROCESS: Registry[type] = Registry("post-process")
@@ -213,18 +214,17 @@ class ThreshOutput:
         """
         if logits.ndim != 2 or logits.shape[1] < 2:
             raise ValueError(f"ThreshOutput got logits {list(logits.shape)}; accepted: [N, 2].")
-        _check_count(len(logits), file_names)
-        results = []
-        for position, score in enumerate(softmax(logits)[:, 1].tolist()):
+        results: list[dict[str, Any]] = []
+        for score, named in zip(softmax(logits)[:, 1].tolist(), _name_entries(len(logits), file_names)):
             is_one = score >= self.threshold
-            result: dict[str, Any] = {
-                "class_ids": [int(is_one)],
-                "scores": [score if is_one else 1 - score],
-                "label_names": [self.label_1 if is_one else self.label_0],
-            }
-            if file_names is not None:
-                result["file_name"] = file_names[position]
-            results.append(result)
+            results.append(
+                {
+                    "class_ids": [int(is_one)],
+                    "scores": [score if is_one else 1 - score],
+                    "label_names": [self.label_1 if is_one else self.label_0],
+                    **named,
+                }
+            )
         return results
 
 
@@ -246,11 +246,7 @@ class ScoreOutput:
         self, logits: np.ndarray, file_names: Optional[Sequence[str]] = None, labels: Optional[Labels] = None
     ) -> list[dict[str, Any]]:
         """Return one dict per row of `logits` [N, C] with `scores` as a list; `labels` are not asked."""
-        _check_count(len(logits), file_names)
-        results = []
-        for position, row in enumerate(np.around(logits, self.decimal_places)):
-            result: dict[str, Any] = {"scores": row.tolist()}
-            if file_names is not None:
-                result["file_name"] = file_names[position]
-            results.append(result)
-        return results
+        scores = np.around(logits, self.decimal_places).tolist()
+        return [
+            {"scores": row, **named} for row, named in zip(scores, _name_entries(len(logits), file_names))
+        ]
