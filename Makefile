@@ -34,7 +34,7 @@ help:
 	@touch $@
 
 demo: .venv/ready-user
-	$(PY) tools/make_shapes_dataset.py --output $(DEMO_DATA) --train-per-class 350 --replace
+	$(PY) tools/make_shapes_dataset.py --output $(DEMO_DATA) --train-per-class 700 --replace
 	$(RUN) tools/train.py -c $(DEMO_CONFIG)
 	$(PY) tools/eval.py -c $(DEMO_CONFIG) -o Global.pretrained_model=$(DEMO_OUTPUT)/best_model
 	$(PY) tools/export_model.py -c $(DEMO_CONFIG) -o Global.pretrained_model=$(DEMO_OUTPUT)/best_model \
@@ -57,7 +57,7 @@ check: .venv/ready-dev
 	$(PY) -m pytest tests/house/test_imports.py
 
 bench: .venv/ready-user
-	$(PY) tools/make_shapes_dataset.py --output $(DEMO_DATA) --train-per-class 350 --replace
+	$(PY) tools/make_shapes_dataset.py --output $(DEMO_DATA) --train-per-class 700 --replace
 	$(RUN) tools/bench_input.py -c $(DEMO_CONFIG)
 
 clean:
