@@ -24,12 +24,15 @@ import paddle
 from paddle import Tensor, nn
 from paddle.autograd import PyLayer
 from paddle.jit.sot.psdb import in_sot
+from paddle.profiler import RecordEvent
 
 from ppghost.errors import ConfigError, GhostError, ToolMissingError
 from ppghost.nets.kernels import DepthwiseShape, NormShape, PointwiseShape, load_library
 
 CHOICES = ("auto", "fast", "native")
 CHOICE_VARIABLE = "PPGHOST_DEPTHWISE"
+# What the names of the kernels' events begin with in Paddle's profiler.
+NATIVE_EVENT = "native "
 
 _logger = logging.getLogger(__name__)
 
@@ -69,7 +72,9 @@ class NativeKernels:
         """
         addresses = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
         kernel = getattr(self._library, f"ppghost_{name}")
-        if kernel(sizes, *addresses, self._threads.allowed(), self._threads.parallel):
+        with RecordEvent(NATIVE_EVENT + name):
+            failed = kernel(sizes, *addresses, self._threads.allowed(), self._threads.parallel)
+        if failed:
             raise MemoryError(f"no memory for the scratch buffers of {name}")
 
 
