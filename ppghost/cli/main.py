@@ -13,6 +13,7 @@ from typing import Optional
 
 from ppghost import __version__
 from ppghost.cli import verbs
+from ppghost.cli.bench import add_bench
 from ppghost.config import add_config_arguments
 from ppghost.errors import GhostError
 
@@ -75,6 +76,8 @@ def build_parser() -> argparse.ArgumentParser:
     models = verb.add_parser("models", help="list the networks", description=verbs.models.__doc__)
     models.add_argument("pattern", nargs="?", default="*", help='shell pattern, "GhostNet_x1*"')
     models.set_defaults(run=verbs.models)
+
+    add_bench(verb)
     return parser
 
 

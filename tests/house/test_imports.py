@@ -29,7 +29,7 @@ GROUND = (
 )
 BRICKS = ("ppghost.nets", "ppghost.data")
 HOUSES = ("ppghost.train", "ppghost.zoo", "ppghost.export")
-DOORS = ("ppghost.cli", "ppghost.plugin")
+DOORS = ("ppghost.cli", "ppghost.bench", "ppghost.plugin")
 FACES = ("ppghost",)
 """`ppghost/__init__.py` names the public things of every floor and loads them when they are used."""
 

@@ -1,0 +1,146 @@
+"""One measured program: trains a network on random pictures and times its steps when asked to.
+
+    PYTHON worker.py JOB
+
+JOB is JSON: `framework` (paddle or torch), `module`, `function` and `arguments` that give the network,
+`class_num`, `batch`, `size` and `threads`. The first line of standard output tells versions; then each line
+on standard input is a number of steps, answered by one line of JSON: the seconds of each step and the peak of
+resident memory in bytes. Whatever else the libraries print goes to standard error.
+
+It runs in environments that have no ppghost, so it imports the standard library and the framework only.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+LEARNING_RATE = 0.01
+MOMENTUM = 0.9
+WEIGHT_DECAY = 4e-5
+# What torchvision registers on import; timm needs no more of it than its Python part.
+TORCHVISION_OPERATORS = (
+    "nms",
+    "qnms",
+    "roi_align",
+    "roi_pool",
+    "ps_roi_align",
+    "ps_roi_pool",
+    "deform_conv2d",
+)
+
+Step = Callable[[], float]
+
+
+def build_net(job: dict[str, Any]) -> Any:
+    """Call the function that the job names."""
+    return getattr(importlib.import_module(job["module"]), job["function"])(**job["arguments"])
+
+
+def paddle_step(job: dict[str, Any]) -> Step:
+    """Return a training step of a Paddle network; it returns the loss."""
+    import paddle
+
+    paddle.set_device("cpu")
+    net = build_net(job)
+    net.train()
+    optimizer = paddle.optimizer.Momentum(
+        LEARNING_RATE, MOMENTUM, parameters=net.parameters(), weight_decay=WEIGHT_DECAY
+    )
+    criterion = paddle.nn.CrossEntropyLoss()
+    images = paddle.randn([job["batch"], 3, job["size"], job["size"]])
+    labels = paddle.randint(0, job["class_num"], [job["batch"]])
+
+    def step() -> float:
+        loss = criterion(net(images), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.clear_grad()
+        return float(loss)
+
+    return step
+
+
+def torch_step(job: dict[str, Any]) -> Step:
+    """Return a training step of a PyTorch network, channels last, its fastest; it returns the loss."""
+    import torch
+
+    torch.set_num_threads(job["threads"])
+    _open_torchvision()
+    net = build_net(job).to(memory_format=torch.channels_last)
+    net.train()
+    optimizer = torch.optim.SGD(net.parameters(), LEARNING_RATE, MOMENTUM, weight_decay=WEIGHT_DECAY)
+    images = torch.randn(job["batch"], 3, job["size"], job["size"]).to(memory_format=torch.channels_last)
+    labels = torch.randint(0, job["class_num"], [job["batch"]])
+
+    def step() -> float:
+        loss = torch.nn.functional.cross_entropy(net(images), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return float(loss.detach())
+
+    return step
+
+
+def _open_torchvision() -> None:
+    """Make torchvision importable where its native part belongs to another build of PyTorch."""
+    import torch
+
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        library = torch.library.Library("torchvision", "DEF")
+        for name in TORCHVISION_OPERATORS:
+            library.define(f"{name}(Tensor x) -> Tensor")
+            library.define(f"_{name}_backward(Tensor x) -> Tensor")
+        # The operators live as long as the object that defined them.
+        torch.ppghost_torchvision = library
+
+
+def peak_bytes() -> int:
+    """Return the largest resident memory of this process so far."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # getrusage would count the memory of the process that started this one.
+        [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def timed(step: Step) -> float:
+    """Return the seconds of one step."""
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Build, then measure as often as asked."""
+    # The folder of this file would come first in every search for a module.
+    sys.path.pop(0)
+    job = json.loads(sys.argv[1])
+    with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as answers:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        step = {"paddle": paddle_step, "torch": torch_step}[job["framework"]](job)
+        version = importlib.import_module(job["framework"]).__version__
+        answers.write(json.dumps({"framework": f"{job['framework']} {version}"}) + "\n")
+        answers.flush()
+        for line in sys.stdin:
+            seconds = [timed(step) for _ in range(int(line))]
+            answers.write(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes()}) + "\n")
+            answers.flush()
+
+
+if __name__ == "__main__":
+    main()
