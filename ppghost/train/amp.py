@@ -21,6 +21,19 @@ from ppghost.config import recipe
 from ppghost.errors import ConfigError
 
 
+def check_device(spec: Optional[recipe.AMP], device: str) -> None:
+    """Check that a device has the mixed precision that is asked for.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if spec is not None and spec.use_amp and device.partition(":")[0] == "cpu":
+        raise ConfigError(
+            "AMP: Paddle has no mixed precision on the CPU (it would compute in float32 all the same). "
+            "Use -o AMP.use_amp=False, or another Global.device."
+        )
+
+
 class MixedPrecision:
     """Casts operators and scales losses as an AMP section says; without one it does nothing.
 
@@ -38,11 +51,7 @@ class MixedPrecision:
         self._low_weights = False
         if self.spec is None:
             return
-        if device.partition(":")[0] == "cpu":
-            raise ConfigError(
-                "AMP: Paddle has no mixed precision on the CPU (it would compute in float32 all the same). "
-                "Use -o AMP.use_amp=False, or another Global.device."
-            )
+        check_device(spec, device)
         self._scaler = paddle.amp.GradScaler(
             init_loss_scaling=self.spec.scale_loss,
             use_dynamic_loss_scaling=self.spec.use_dynamic_loss_scaling,

@@ -43,6 +43,8 @@ class Position:
         class_num: number of classes.
         world_size: number of processes of the run.
         scaler: state of the loss scaler of mixed precision.
+        steps: training steps of an epoch, 0 where unknown.
+        ema: whether `.pdparams` holds averaged weights and `.pdema` the raw ones; None where unknown.
     """
 
     epoch: int = 0
@@ -56,6 +58,8 @@ class Position:
     class_num: int = 0
     world_size: int = 1
     scaler: Optional[dict[str, Any]] = None
+    steps: int = 0
+    ema: Optional[bool] = None
 
     def to_states(self) -> dict[str, Any]:
         """Return the content of `.pdstates`: PaddleClas' two keys and ours."""
@@ -72,6 +76,8 @@ class Position:
         Raises:
             WeightsError: the content is neither, or of a newer ppghost.
         """
+        if not isinstance(states, Mapping):
+            raise WeightsError(f"{prefix}.pdstates holds a {type(states).__name__}, not a mapping.")
         ours = dict(states.get("ppghost", {}))
         if ours.pop("version", STATE_VERSION) != STATE_VERSION:
             raise WeightsError(
@@ -141,29 +147,52 @@ def recover(folder: Path, name: str) -> None:
     shutil.rmtree(ready)
 
 
+def recover_all(folder: Path) -> None:
+    """Finish every interrupted commit in a folder."""
+    for ready in folder.glob(".*.ready"):
+        recover(folder, ready.name[1 : -len(".ready")])
+
+
 def read_checkpoint(prefix: str, *, ema: bool) -> Checkpoint:
     """Read the checkpoint with the given prefix (`output/latest`, without suffix).
 
     Args:
         prefix: path without suffix, as `Global.checkpoints` takes it.
-        ema: whether the run keeps averaged weights. Then `.pdparams` holds those and `.pdema` the raw ones,
-            as in PaddleClas.
+        ema: whether the run that resumes keeps averaged weights. Then `.pdparams` holds those and `.pdema`
+            the raw ones, as in PaddleClas.
 
     Raises:
-        WeightsError: a file is missing, or is no file of this kind.
+        WeightsError: a file is missing, or is no file of this kind, or `ema` is not what the checkpoint has.
     """
-    path = Path(prefix)
+    path = Path(prefix).expanduser()
     recover(path.parent, path.name)
-    suffixes = [".pdparams", ".pdopt", ".pdstates", *([".pdema"] if ema else [])]
+    suffixes = (".pdparams", ".pdopt", ".pdstates")
     missing = [suffix for suffix in suffixes if not path.with_name(path.name + suffix).is_file()]
     if missing:
         raise WeightsError(_missing_sentence(path, missing))
     optimizers, states = (_read(path.with_name(path.name + suffix)) for suffix in (".pdopt", ".pdstates"))
+    position = Position.from_states(states, prefix)
+    raw_file = path.with_name(path.name + ".pdema")
+    _check_ema(path, has=raw_file.is_file() if position.ema is None else position.ema, wants=ema)
     params = read_weights(path.with_name(path.name + ".pdparams"))
-    raw, average = (read_weights(path.with_name(path.name + ".pdema")), params) if ema else (params, None)
+    raw, average = (read_weights(raw_file), params) if ema else (params, None)
     if not isinstance(optimizers, list):
         optimizers = [optimizers]
-    return Checkpoint(raw, optimizers, Position.from_states(states, prefix), average)
+    return Checkpoint(raw, optimizers, position, average)
+
+
+def _check_ema(path: Path, *, has: bool, wants: bool) -> None:
+    if has == wants:
+        return
+    found, given, remedy = (
+        ("keeps averaged weights beside the raw ones", "no EMA section", "-o EMA.decay=...")
+        if has
+        else ("keeps no averaged weights", "an EMA section", "-o EMA=null")
+    )
+    raise WeightsError(
+        f"The checkpoint {path} {found}, but the configuration has {given}. Resume with {remedy}; to start "
+        "anew from its weights use -o Global.pretrained_model=... instead of Global.checkpoints."
+    )
 
 
 def _sync(path: Path) -> None:

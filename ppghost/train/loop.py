@@ -25,7 +25,7 @@ from ppghost.errors import TrainingError
 from ppghost.train import dist
 from ppghost.train.amp import MixedPrecision
 from ppghost.train.ema import Ema
-from ppghost.train.log import Clock, Meters, eval_line, train_line
+from ppghost.train.log import Clock, Mean, Meters, eval_line, train_line
 from ppghost.train.losses import Loss
 from ppghost.train.metrics import Metrics
 from ppghost.train.task import Task
@@ -93,7 +93,8 @@ class Learner:
         global_step: training steps done.
         print_batch_step: steps between two lines.
         reporter: where lines go.
-        should_stop: asked after every update.
+        should_stop: whether the user wants to stop; asked after every update.
+        skipped: path and reason of each picture left out in the epoch, in all its passes over the data.
         memory: returns the memory fields of a line, empty where not asked for.
         tick: called before each step with nothing; the profiler's place.
     """
@@ -110,6 +111,7 @@ class Learner:
     print_batch_step: int = 10
     reporter: Reporter = field(default_factory=Silent)
     should_stop: Callable[[], bool] = lambda: False
+    skipped: dict[str, str] = field(default_factory=dict)
     memory: Callable[[], str] = lambda: ""
     tick: Callable[[], None] = lambda: None
 
@@ -128,9 +130,10 @@ class Learner:
             Interrupted: `should_stop` said so.
         """
         self.task.trainable().train()
+        self.skipped.clear()
         meters, clock = Meters(), Clock()
         tic = time.perf_counter()
-        for step, batch in enumerate(_cycle(loader, epoch, start, steps), start):
+        for step, batch in enumerate(self._cycle(loader, epoch, start, steps), start):
             if step - start == WARMUP_STEPS:
                 clock.reset()
             clock.reader_cost.add(time.perf_counter() - tic)
@@ -139,7 +142,7 @@ class Learner:
             meters.add(self._step(batch, epoch, step, updates), batch.size)
             clock.batch_cost.add(time.perf_counter() - tic)
             self._report(epoch, epochs, step, steps, meters, clock, batch.size)
-            if updates and step + 1 < steps and self._is_asked_to_stop(step):
+            if updates and step + 1 < steps and self._is_asked_to_stop_after(step):
                 raise Interrupted(step + 1)
             tic = time.perf_counter()
         for schedule in self.schedules:
@@ -176,13 +179,27 @@ class Learner:
         if self.ema:
             self.ema.update(self.task.trainable())
 
-    def _is_asked_to_stop(self, step: int) -> bool:
-        """Say whether to stop; several processes agree on one step, asking only as often as lines are due."""
-        if dist.world_size() == 1:
-            return self.should_stop()
-        if step % self.print_batch_step:
+    def _is_asked_to_stop_after(self, step: int) -> bool:
+        """Say whether to stop inside an epoch; several processes, who have to agree, ask less often."""
+        update = (step + 1) // self.update_freq
+        if dist.world_size() > 1 and update % self.print_batch_step:
             return False
+        return self.is_asked_to_stop()
+
+    def is_asked_to_stop(self) -> bool:
+        """Say whether any process was asked to stop: the same answer in all, who must all ask together."""
         return bool(dist.sum_over_ranks(np.array([float(self.should_stop())]))[0])
+
+    def _cycle(self, loader: BatchLoader, epoch: int, start: int, steps: int) -> Iterator[Batch]:
+        """Yield batches `start` to `steps` of an epoch; a loader that ends early begins again."""
+        done = start
+        while done < steps:
+            for batch in loader.batches(epoch, start=done % loader.steps_per_epoch):
+                yield batch
+                done += 1
+                if done == steps:
+                    break
+            self.skipped.update(loader.skipped)
 
     def rates(self) -> list[tuple[str, float]]:
         """Return (type of the schedule, learning rate) of each optimizer."""
@@ -213,18 +230,6 @@ class Learner:
             self.reporter.scalar(f"lr({kind})", value, self.global_step)
         for name, mean in meters.means.items():
             self.reporter.scalar(f"train_{name}", mean.mean, self.global_step)
-
-
-def _cycle(loader: BatchLoader, epoch: int, start: int, steps: int) -> Iterator[Batch]:
-    """Yield batches `start` to `steps` of an epoch; a loader that ends early begins again."""
-    done = start
-    length = loader.steps_per_epoch
-    while done < steps:
-        for batch in loader.batches(epoch, start=done % length):
-            yield batch
-            done += 1
-            if done == steps:
-                break
 
 
 @dataclass(frozen=True)
@@ -280,7 +285,9 @@ def evaluate(
     net.eval()
     if metrics:
         metrics.reset()
-    losses, clock, steps = Meters(), Clock(), loader.steps_per_epoch
+    # Named before the first batch: a process without pictures has as many sums to share as the others.
+    losses = Meters({name: Mean() for name in (loss.names if loss else ())})
+    clock, steps = Clock(), loader.steps_per_epoch
     tic = time.perf_counter()
     for step, batch in enumerate(loader.batches(epoch=1)):
         if step == WARMUP_STEPS:
@@ -293,7 +300,7 @@ def evaluate(
         if metrics:
             metrics.count(logits, batch.labels)
         clock.batch_cost.add(time.perf_counter() - tic)
-        reporter.progress("eval", f"eval {epoch}", step + 1, steps, "")
+        reporter.progress("eval", f"epoch {epoch}", step + 1, steps, "")
         if step % print_batch_step == 0:
             text = metrics.averages() if metrics else ""
             reporter.line(
@@ -315,15 +322,11 @@ def evaluate(
 
 def _gather(losses: Meters, metrics: Optional[Metrics], sample_count: int) -> Evaluation:
     """Add up what every process counted."""
-    totals = np.array([[mean.total, mean.count] for mean in losses.means.values()], dtype="float64").reshape(
-        -1, 2
-    )
-    totals = dist.sum_over_ranks(totals)
-    means: dict[str, float] = {
-        name: float(total / count) for name, (total, count) in zip(losses.means, totals)
-    }
+    sums = [float(sample_count), *(x for mean in losses.means.values() for x in (mean.total, mean.count))]
+    samples, *totals = dist.sum_over_ranks(np.array(sums)).tolist()
+    means = {name: total / count for name, total, count in zip(losses.means, totals[::2], totals[1::2])}
     if metrics:
         metrics.load_sums(dist.sum_over_ranks(metrics.sums()))
     values: dict[str, Any] = metrics.values() if metrics else {}
     text = ", ".join(f"{name}: {value:.5f}" for name, value in {**means, **values}.items())
-    return Evaluation(means, values, sample_count, text)
+    return Evaluation(means, values, int(samples), text)

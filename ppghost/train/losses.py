@@ -34,6 +34,11 @@ class Loss:
     def __init__(self, terms: Sequence[tuple[str, float, Criterion]]) -> None:
         self.terms = tuple(terms)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of what a call returns, in its order."""
+        return (*(name for name, _, _ in self.terms), "loss")
+
     def __call__(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Return each loss times its weight, then "loss", their sum; all scalars.
 

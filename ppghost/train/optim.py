@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable, Optional
 
 from paddle import nn, optimizer
@@ -63,6 +63,51 @@ def build_optimizers(
         schedule = build_schedule(spec.lr.scaled(total_batch or 0), epochs, steps_per_epoch)
         built.append((_optimizer(spec, schedule, named), schedule))
     return [made for made, _ in built], [schedule for _, schedule in built]
+
+
+def load_states(
+    optimizers: Sequence[optimizer.Optimizer], states: Sequence[Mapping[str, Any]], origin: str
+) -> None:
+    """Continue with the states that a former run saved; all of each, or nothing.
+
+    Args:
+        optimizers: of this run.
+        states: what `state_dict()` of each gave; the learning rate's state is among them.
+        origin: the file that they come from, for messages.
+
+    Raises:
+        GhostError: they are not the states of these optimizers, or not of their learning rates.
+    """
+    if len(states) != len(optimizers):
+        raise GhostError(
+            f"{origin} holds {len(states)} optimizer(s), the configuration has {len(optimizers)}. {_RESUME}"
+        )
+    for made, state in zip(optimizers, states):
+        _check_state(made, state, origin)
+        made.set_state_dict(dict(state))
+
+
+_RESUME = (
+    "Resume with the program and the configuration that wrote it, or start anew from the weights with "
+    "-o Global.pretrained_model=... instead of Global.checkpoints."
+)
+
+
+def _check_state(made: optimizer.Optimizer, state: Mapping[str, Any], origin: str) -> None:
+    """Check that Paddle, which leaves out in silence what does not fit, will take all of a state."""
+    saved, own = state.get("LR_Scheduler", {}), made._learning_rate.state_dict()
+    if saved.keys() != own.keys():
+        raise GhostError(
+            f"{origin} belongs to another learning rate: it has {sorted(saved)}, "
+            f"{type(made._learning_rate).__name__} has {sorted(own)}. {_RESUME}"
+        )
+    names = tuple(f"{parameter.name}_" for parameter in made._parameter_list)
+    momenta = [key for key in state if key not in ("LR_Scheduler", "master_weights")]
+    foreign = [key for key in momenta if not key.startswith(names)]
+    bare = [name[:-1] for name in names if not any(key.startswith(name) for key in momenta)]
+    if foreign or (momenta and bare):
+        found = f"it has {foreign[0]}" if foreign else f"it lacks {bare[0]}"
+        raise GhostError(f"{origin} belongs to other parameters ({found}); momentum would be lost. {_RESUME}")
 
 
 def _check_names(net: nn.Layer) -> None:

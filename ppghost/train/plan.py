@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 from ppghost.config import Config
 from ppghost.config.loading import DistributedBatchSampler, MixSampler, MultiScaleSampler
-from ppghost.config.recipe import PUBLISHED_TOTAL_BATCH
+from ppghost.config.recipe import PUBLISHED_TOTAL_BATCH, ReduceOnPlateau, SoftTargetCrossEntropy
 from ppghost.data import Loader, build_loader
 from ppghost.errors import ConfigError
 from ppghost.train import dist
+from ppghost.train.amp import check_device
+from ppghost.train.schedule import build_schedule
 from ppghost.zoo import get_card
 
 logger = logging.getLogger(__name__)
@@ -40,6 +42,31 @@ def open_data(config: Config, *, training: bool) -> Loader:
         class_num=config.Arch.class_num,
         training=training,
     )
+
+
+def check_recipe(config: Config) -> None:
+    """Check what training needs beside the data, so that it does not fail after an epoch.
+
+    Raises:
+        ConfigError: a section is missing, or sections do not fit each other or the device.
+    """
+    for name, section in (("Loss.Train", config.Loss.Train), ("Optimizer", config.Optimizer)):
+        if not section:
+            raise ConfigError(f"{config.source}: {name} is missing; training needs it. Add it.")
+    check_device(config.AMP, config.Global.device)
+    evaluates = config.Global.eval_during_train
+    if evaluates and any(isinstance(loss, SoftTargetCrossEntropy) for loss in config.Loss.Eval):
+        raise ConfigError(
+            f"{config.source}: Loss.Eval: SoftTargetCrossEntropy takes soft labels, but evaluation has class "
+            "indexes. Use CELoss there."
+        )
+    if any(isinstance(spec.lr, ReduceOnPlateau) for spec in config.Optimizer) and not (
+        evaluates and config.Metric.Eval
+    ):
+        raise ConfigError(
+            f"{config.source}: Optimizer.lr: ReduceOnPlateau watches the accuracy in evaluation, which this "
+            "run does not measure. Set Global.eval_during_train: True and Metric.Eval, or take another one."
+        )
 
 
 @dataclass(frozen=True)
@@ -94,8 +121,9 @@ def batch_sentence(config: Config, pace: Pace) -> str:
         )
     if pace.total_batch == assumed:
         return f"{text}, as the recipe assumes."
+    origin = "as Optimizer.lr.base_total_batch says" if lr.base_total_batch else "4 cards x 512"
     return (
-        f"{text}; the published recipe's learning rate is for {assumed} (4 cards x 512). "
+        f"{text}; the recipe's learning rate is for {assumed} ({origin}). "
         "To scale it linearly: -o Optimizer.lr.auto_scale=True"
     )
 
@@ -104,11 +132,14 @@ def plan(config: Config) -> list[str]:
     """Open a configuration's data and tell, line by line, what training would do.
 
     Raises:
-        GhostError: the data cannot be used.
+        GhostError: the data or the recipe cannot be used.
     """
+    check_recipe(config)
     card, settings = get_card(config.Arch.name), config.Global
     loader = open_data(config, training=True)
     pace = pace_of(config, loader)
+    for spec in config.Optimizer:
+        build_schedule(spec.lr.scaled(pace.total_batch), settings.epochs, pace.updates)
     lines = [
         f"{card.name}: {card.params:,} parameters and {card.macs / 1e6:.1f} M multiply-accumulates at 1000 "
         f"classes and 224 pixels; here {config.Arch.class_num} classes",

@@ -5,10 +5,14 @@ House: imports paddle and the config room.
 
 from __future__ import annotations
 
+import logging
+
 import paddle
 from paddle import profiler
 
 from ppghost.config.sections import ProfilerOptions
+
+logger = logging.getLogger(__name__)
 
 _TARGETS = {
     "CPU": [profiler.ProfilerTarget.CPU],
@@ -59,6 +63,18 @@ class StepProfiler:
             )
             self.is_finished = self._options.exit_on_finished
         self._steps += 1
+
+    def close(self) -> None:
+        """Tell that nothing was recorded where the training was shorter than the range."""
+        first, last = self._options.batch_range
+        if self._steps <= last:
+            logger.warning(
+                "profiler_options: batch_range is [%d, %d], but training ended after %d steps; nothing was "
+                "recorded.",
+                first,
+                last,
+                self._steps,
+            )
 
     def _order(self) -> profiler.SortedKeys:
         device = "GPU" if self._options.state == "GPU" else "CPU"

@@ -23,15 +23,22 @@ from ppghost.config import Config
 from ppghost.errors import ConfigError, GhostError, OutputError, TrainingError
 from ppghost.train import dist
 from ppghost.train.amp import MixedPrecision
-from ppghost.train.checkpoint import Checkpoint, Position, read_checkpoint, recover, write_checkpoint
+from ppghost.train.checkpoint import (
+    Checkpoint,
+    Position,
+    read_checkpoint,
+    recover,
+    recover_all,
+    write_checkpoint,
+)
 from ppghost.train.ema import Ema
 from ppghost.train.freeze import freeze
 from ppghost.train.log import Meters, epoch_line
 from ppghost.train.loop import Evaluation, Interrupted, Learner, Reporter, Silent, evaluate
 from ppghost.train.losses import build_loss
 from ppghost.train.metrics import build_metrics
-from ppghost.train.optim import build_optimizers
-from ppghost.train.plan import batch_sentence, open_data, pace_of, plan
+from ppghost.train.optim import build_optimizers, load_states
+from ppghost.train.plan import batch_sentence, check_recipe, open_data, pace_of, plan
 from ppghost.train.profile import StepProfiler
 from ppghost.train.task import Classify
 from ppghost.zoo import build_model, get_card
@@ -111,14 +118,26 @@ def prepare_device(config: Config) -> None:
     dist.init()
 
 
-def build_net(config: Config) -> nn.Layer:
-    """Build the architecture with its weights: `Arch.pretrained`, then `Global.pretrained_model` over it."""
+def build_net(config: Config, *, resuming: bool = False) -> nn.Layer:
+    """Build the architecture with its weights: `Arch.pretrained`, then `Global.pretrained_model` over it.
+
+    Args:
+        config: Arch and Global are read.
+        resuming: a checkpoint will give the weights, so none are loaded.
+
+    Raises:
+        GhostError: the weights cannot be had or do not fit, or `use_sync_bn` is set without a GPU.
+    """
     arch = config.Arch
     options = {} if arch.dropout is None else {"dropout": arch.dropout}
     net = build_model(
-        arch.name, class_num=arch.class_num, pretrained=arch.pretrained, use_ssld=arch.use_ssld, **options
+        arch.name,
+        class_num=arch.class_num,
+        pretrained=False if resuming else arch.pretrained,
+        use_ssld=arch.use_ssld and not resuming,
+        **options,
     )
-    if config.Global.pretrained_model:
+    if config.Global.pretrained_model and not resuming:
         load_pretrained(net, get_card(arch.name), config.Global.pretrained_model)
     if arch.use_sync_bn:
         if not config.Global.device.startswith("gpu"):
@@ -135,6 +154,11 @@ class _Evaluator:
     """The Eval half of a configuration, built once and used after every epoch."""
 
     def __init__(self, config: Config, reporter: Reporter, amp: MixedPrecision) -> None:
+        if not (config.Loss.Eval or config.Metric.Eval):
+            raise ConfigError(
+                f"{config.source}: Metric.Eval and Loss.Eval are both missing; evaluation has nothing to "
+                "measure. Add Metric.Eval: [{TopkAcc: {topk: [1, 5]}}]."
+            )
         self.loader = open_data(config, training=False)
         self.loss = build_loss(config.Loss.Eval) if config.Loss.Eval else None
         self.metrics = build_metrics(config.Metric.Eval) if config.Metric.Eval else None
@@ -164,18 +188,17 @@ class _Run:
         settings = config.Global
         self.config = config
         self.reporter = reporter
-        self.output_dir = Path(settings.output_dir)
+        self.output_dir = Path(settings.output_dir).expanduser()
+        check_recipe(config)
         prepare_device(config)
         self.check_output()
-        if dist.rank() == 0:
-            for name in ("latest", "best_model"):
-                recover(self.output_dir, name)
+        self.finish_commits()
         self.loader = open_data(config, training=True)
         self.pace = pace_of(config, self.loader)
         amp = MixedPrecision(config.AMP, settings.device)
         self.evaluator = _Evaluator(config, reporter, amp) if settings.eval_during_train else None
         paddle.seed(settings.seed)
-        net = build_net(config)
+        net = build_net(config, resuming=bool(settings.checkpoints))
         if config.Arch.freeze:
             frozen = freeze(net, config.Arch.freeze)
             reporter.line(f"Frozen: {len(frozen)} parameters, the first is {frozen[0]}")
@@ -185,7 +208,7 @@ class _Run:
         )
         amp.prepare(net, optimizers)
         self.ema = Ema(net, decay=config.EMA.decay) if config.EMA else None
-        profiler = StepProfiler(config.profiler_options) if config.profiler_options else None
+        self.profiler = profiler = StepProfiler(config.profiler_options) if config.profiler_options else None
         self.learner = Learner(
             task=Classify(net, build_loss(config.Loss.Train), forward=self.wrapped(net)),
             optimizers=optimizers,
@@ -203,7 +226,11 @@ class _Run:
         )
         self.net = net
         self.position = Position(
-            arch=config.Arch.name, class_num=config.Arch.class_num, world_size=dist.world_size()
+            arch=config.Arch.name,
+            class_num=config.Arch.class_num,
+            world_size=dist.world_size(),
+            steps=self.pace.steps,
+            ema=self.ema is not None,
         )
         if settings.checkpoints:
             self.resume(read_checkpoint(settings.checkpoints, ema=self.ema is not None))
@@ -222,6 +249,15 @@ class _Run:
                 f"Global.output_dir is '{self.output_dir}', which cannot be written: {error.strerror}. "
                 "Choose another folder: -o Global.output_dir=..."
             ) from error
+
+    def finish_commits(self) -> None:
+        """Finish what a kill interrupted: one process does, before any reads."""
+        if dist.rank() == 0:
+            recover_all(self.output_dir)
+            if self.config.Global.checkpoints:
+                prefix = Path(self.config.Global.checkpoints).expanduser()
+                recover(prefix.parent, prefix.name)
+        dist.barrier()
 
     def train_metrics(self) -> Any:
         """Return the metrics of training batches; none where labels are mixed, as in PaddleClas."""
@@ -244,63 +280,55 @@ class _Run:
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Put a checkpoint into everything that was built."""
-        position, name = checkpoint.position, self.config.Global.checkpoints
-        if position.arch and (position.arch, position.class_num) != (
-            self.position.arch,
-            self.position.class_num,
-        ):
+        position, present, name = checkpoint.position, self.position, self.config.Global.checkpoints
+        if position.arch and (position.arch, position.class_num) != (present.arch, present.class_num):
             raise GhostError(
                 f"The checkpoint {name} is of {position.arch} with {position.class_num} classes; the "
-                f"configuration says {self.position.arch} with {self.position.class_num}. Resume with the "
+                f"configuration says {present.arch} with {present.class_num}. Resume with the "
                 "same Arch; to start anew from its weights use -o Global.pretrained_model=... instead of "
                 "Global.checkpoints."
             )
         load_weights(self.net, checkpoint.params)
-        self.load_optimizers(checkpoint, name)
+        load_states(self.learner.optimizers, checkpoint.optimizers, f"{name}.pdopt")
         if self.ema and checkpoint.ema is not None:
             self.ema.load_state_dict(checkpoint.ema)
         if position.scaler:
             self.learner.amp.load_state_dict(position.scaler)
-        if position.step and position.world_size != dist.world_size():
+        if position.step and (position.world_size, position.steps) != (present.world_size, present.steps):
             logger.warning(
-                "%s was saved inside epoch %d by %d process(es); with %d the epoch begins again.",
+                "%s was saved inside epoch %d, which %d process(es) cut into %d steps; with %d and %d the "
+                "epoch begins again.",
                 name,
                 position.epoch + 1,
                 position.world_size,
-                dist.world_size(),
+                position.steps,
+                present.world_size,
+                present.steps,
             )
             position = dataclasses.replace(position, step=0)
         self.position = dataclasses.replace(
-            position, arch=self.position.arch, class_num=self.position.class_num
+            position,
+            arch=present.arch,
+            class_num=present.class_num,
+            world_size=present.world_size,
+            steps=present.steps,
+            ema=present.ema,
         )
         self.learner.global_step = position.global_step or position.epoch * self.pace.steps
         self.reporter.line(
             f"Resumed from {name}: {position.epoch} epoch(s) and {position.step} step(s) are done"
         )
 
-    def load_optimizers(self, checkpoint: Checkpoint, name: Optional[str]) -> None:
-        """Load every optimizer's state; none may be left out in silence."""
-        if len(checkpoint.optimizers) != len(self.learner.optimizers):
-            raise GhostError(
-                f"{name}.pdopt holds {len(checkpoint.optimizers)} optimizer(s), the configuration has "
-                f"{len(self.learner.optimizers)}. Resume with the configuration that wrote it."
-            )
-        for optimizer, state in zip(self.learner.optimizers, checkpoint.optimizers):
-            names = {parameter.name for parameter in optimizer._parameter_list}
-            known = [key for key in state if any(key.startswith(f"{one}_") for one in names)]
-            if state.get("master_weights") is None and len(state) > 1 and not known:
-                raise GhostError(
-                    f"{name}.pdopt belongs to other parameters (it has {next(iter(state))}); the momentum "
-                    "would be lost. Resume with the program that wrote it, or start anew from the weights "
-                    "with -o Global.pretrained_model=..."
-                )
-            optimizer.set_state_dict(state)
-
     # -------------------------------------------------------------------------------------- walking
 
     def fit(self) -> TrainResult:
         """Train the epochs that are left."""
         epochs = self.config.Global.epochs
+        if self.position.epoch >= epochs:
+            self.reporter.line(
+                f"Nothing is left to train: {self.position.epoch} epoch(s) are done, Global.epochs is "
+                f"{epochs}. To train longer: -o Global.epochs=..."
+            )
         for epoch in range(self.position.epoch + 1, epochs + 1):
             try:
                 meters = self.learner.train_epoch(
@@ -311,8 +339,10 @@ class _Run:
                 self.save("latest")
                 return TrainResult(self.position, self.output_dir, interrupted=True)
             self.close_epoch(epoch, meters)
-            if epoch < epochs and self.learner.should_stop():
+            if epoch < epochs and self.learner.is_asked_to_stop():
                 return TrainResult(self.position, self.output_dir, interrupted=True)
+        if self.profiler:
+            self.profiler.close()
         return TrainResult(self.position, self.output_dir)
 
     def close_epoch(self, epoch: int, meters: Meters) -> None:
@@ -324,7 +354,12 @@ class _Run:
         self.move(epoch=epoch, step=0, metric=0.0)
         due = epoch % settings.eval_interval == 0 and epoch >= settings.start_eval_epoch
         if self.evaluator and due:
-            self.judge(epoch)
+            try:
+                self.judge(epoch)
+            except Exception:
+                # The epoch is trained; a broken picture in the evaluation shall not cost it.
+                self.write("latest")
+                raise
         if settings.save_interval > 0 and epoch % settings.save_interval == 0:
             self.save(f"epoch_{epoch}")
         self.save("latest")
@@ -369,7 +404,12 @@ class _Run:
         self.position = dataclasses.replace(self.position, **changes)
 
     def save(self, name: str) -> None:
-        """Write one checkpoint, from the first process alone."""
+        """Write one checkpoint; no process goes on before it is there."""
+        self.write(name)
+        dist.barrier()
+
+    def write(self, name: str) -> None:
+        """Write one checkpoint, from the first process alone; the others do not wait."""
         if dist.rank() == 0:
             params = self.net.state_dict()
             files = {
@@ -383,13 +423,12 @@ class _Run:
                 files["best_model/model.pdparams"] = files["best_model.pdparams"]
             prefix = write_checkpoint(self.output_dir, name, files)
             self.reporter.line(f"Already save model in {prefix}")
-        dist.barrier()
 
     def say_skipped(self, epoch: int) -> None:
         """Tell which pictures could not be read in the epoch."""
-        skipped = self.loader.skipped
+        skipped = self.learner.skipped
         if skipped:
-            shown = "; ".join(f"{path}: {reason}" for path, reason in skipped[:3])
+            shown = "; ".join(f"{path}: {reason}" for path, reason in list(skipped.items())[:3])
             count = f"{len(skipped)} picture(s) could not be read and were left out"
             self.reporter.line(f"[Train][Epoch {epoch}] {count}: {shown}")
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
 sys.path.insert(0, str(REFERENCE))
@@ -17,6 +21,29 @@ QUICK = (
     "Global.pretrained_model=null",
     "Global.eval_interval=2",
 )
+
+# Batch norm frozen, nothing dropped, nothing drawn: the halves of a batch then add up to the batch. It takes
+# calm weights (`trajectory.write_calm_weights`): without working batch norm, others grow beyond all bounds.
+COMPARABLE = (
+    "Arch.freeze=['*_batch_norm*']",
+    "Arch.dropout=0.0",
+    "Optimizer.lr.learning_rate=0.00001",
+    "Optimizer.lr.warmup_epoch=0",
+    "Global.epochs=1",
+)
+
+
+def weights_of(prefix: Path) -> dict[str, Any]:
+    """Return the weights at a path without suffix as arrays."""
+    return {name: tensor.numpy() for name, tensor in paddle.load(f"{prefix}.pdparams").items()}
+
+
+def assert_same_change(before: dict[str, Any], one: dict[str, Any], two: dict[str, Any]) -> None:
+    """Assert that two runs moved the weights alike: the difference is a thousandth of the way at most."""
+    way = np.concatenate([(one[name] - value).ravel() for name, value in before.items()])
+    other = np.concatenate([(two[name] - value).ravel() for name, value in before.items()])
+    assert np.linalg.norm(way) > 0
+    assert np.linalg.norm(other - way) < 1e-3 * np.linalg.norm(way)
 
 
 def small_overrides(pictures: Path, output: Path, *overrides: str) -> list[str]:
