@@ -120,9 +120,30 @@ class ResizeImage:
         return int(round(width * factor)), int(round(height * factor))
 
 
+@dataclass(frozen=True)
+class _WindowCrop:
+    """What the ops have that cut out a window of fixed size."""
+
+    size: Size
+
+    def __post_init__(self) -> None:
+        check_size(f"{type(self).__name__}.size", self.size)
+
+    def _measure(self, image: Image) -> tuple[int, int, int, int]:
+        """Return height and width of the window, and how many rows and columns the picture has besides.
+
+        Raises:
+            DataError: the picture is smaller than the window.
+        """
+        width, height = as_pair(self.size)
+        check_fits(type(self).__name__, image, width, height)
+        image_height, image_width = extent(image)
+        return height, width, image_height - height, image_width - width
+
+
 @OPS.add("CropImage")
 @dataclass(frozen=True)
-class CropImage:
+class CropImage(_WindowCrop):
     """Cut out the centre.
 
     Attributes:
@@ -132,17 +153,10 @@ class CropImage:
         DataError: the picture is smaller than `size`.
     """
 
-    size: Size
-
-    def __post_init__(self) -> None:
-        check_size("CropImage.size", self.size)
-
     def __call__(self, image: Image, rng: Rng) -> Image:
         """Return the centre of the picture; nothing is drawn from `rng`."""
-        width, height = as_pair(self.size)
-        check_fits("CropImage", image, width, height)
-        image_height, image_width = extent(image)
-        return crop(image, (image_height - height) // 2, (image_width - width) // 2, height, width)
+        height, width, rows, columns = self._measure(image)
+        return crop(image, rows // 2, columns // 2, height, width)
 
 
 @OPS.add("RandCropImage")
@@ -256,7 +270,7 @@ class CropImageAtRatio:
 
 @OPS.add("RandomCropImage")
 @dataclass(frozen=True)
-class RandomCropImage:
+class RandomCropImage(_WindowCrop):
     """Cut out a window of fixed size at a random place.
 
     Attributes:
@@ -266,24 +280,16 @@ class RandomCropImage:
         DataError: the picture is smaller than `size`.
     """
 
-    size: Size
-
-    def __post_init__(self) -> None:
-        check_size("RandomCropImage.size", self.size)
-
     def __call__(self, image: Image, rng: Rng) -> Image:
         """Return the window; draws two numbers from `rng.py`."""
-        width, height = as_pair(self.size)
-        check_fits("RandomCropImage", image, width, height)
-        image_height, image_width = extent(image)
-        top = rng.py.randint(0, image_height - height)
-        left = rng.py.randint(0, image_width - width)
-        return crop(image, top, left, height, width)
+        height, width, rows, columns = self._measure(image)
+        top = rng.py.randint(0, rows)
+        return crop(image, top, rng.py.randint(0, columns), height, width)
 
 
 @OPS.add("RandCropImageV2")
 @dataclass(frozen=True)
-class RandCropImageV2:
+class RandCropImageV2(_WindowCrop):
     """Cut out a window of fixed size at a random place; a picture of just that size is returned as it is.
 
     PaddleClas draws places up to one pixel outside and then returns a smaller window; such a draw is moved
@@ -296,21 +302,14 @@ class RandCropImageV2:
         DataError: the picture is smaller than `size`.
     """
 
-    size: Size
-
-    def __post_init__(self) -> None:
-        check_size("RandCropImageV2.size", self.size)
-
     def __call__(self, image: Image, rng: Rng) -> Image:
         """Return the window; draws two numbers from `rng.py`, none if the picture has the size already."""
-        width, height = as_pair(self.size)
-        check_fits("RandCropImageV2", image, width, height)
-        image_height, image_width = extent(image)
-        if (image_height, image_width) == (height, width):
+        height, width, rows, columns = self._measure(image)
+        if (rows, columns) == (0, 0):
             return image
-        top = rng.py.randint(0, image_height - height + 1)
-        left = rng.py.randint(0, image_width - width + 1)
-        return crop(image, min(top, image_height - height), min(left, image_width - width), height, width)
+        top = rng.py.randint(0, rows + 1)
+        left = rng.py.randint(0, columns + 1)
+        return crop(image, min(top, rows), min(left, columns), height, width)
 
 
 @OPS.add("RandomRot90")
