@@ -107,7 +107,10 @@ def fetch_weights(
     weights = card.get_weights(tag)
     destination = cache_dir() / "weights" / weights.file_name
     if destination.is_file():
-        check_weights_file(destination, card, weights)
+        try:
+            check_weights_file(destination, card, weights)
+        except OSError as error:
+            raise WeightsError(f"Cannot read {destination}: {error.strerror or error}.") from error
         return destination
     url = _mirrored(weights.url)
     logger.info("Fetching %s from %s to %s", card.name, url, destination)
