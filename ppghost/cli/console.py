@@ -5,12 +5,12 @@ Program: may print and configure logging.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import sys
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, Optional
@@ -23,10 +23,30 @@ from ppghost.errors import OutputError, ToolMissingError
 LINE_FORMAT = "[%(asctime)s] ppcls %(levelname)s: %(message)s"
 DATE_FORMAT = "%Y/%m/%d %H:%M:%S"
 
+EXIT_INTERRUPTED = 130
+
 _LOG = logging.getLogger("ppghost")
 
 
-class _BarFriendly(logging.StreamHandler):
+class _Enduring(logging.Handler):
+    """Give a log up where it cannot be written, instead of showing a traceback for every line of it."""
+
+    def handleError(self, _: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Say once that no more lines are written here."""
+        self.addFilter(lambda record: False)
+        with contextlib.suppress(OSError):
+            print(
+                f"The log {self.name} cannot be written any more ({sys.exc_info()[1]}); the work goes on.",
+                file=sys.stderr,
+            )
+
+    def close(self) -> None:
+        """Close the log; what could not be written was told."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
+class _Terminal(_Enduring, logging.StreamHandler):
     """Write lines above a progress bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -34,23 +54,31 @@ class _BarFriendly(logging.StreamHandler):
             super().emit(record)
 
 
+class _File(_Enduring, logging.FileHandler):
+    """Write lines to a file."""
+
+
 def this_rank() -> int:
     """Return the number that `paddle.distributed.launch` gave this process, 0 when alone."""
     return int(os.environ.get("PADDLE_TRAINER_ID", "0"))
 
 
-@contextmanager
+@contextlib.contextmanager
 def logging_to(log_file: Optional[Path], log_ranks: Collection[int] = (0,)) -> Iterator[None]:
     """Send the log to standard output and to a file, from the given ranks; the others tell errors only.
+
+    Where one of the two fails later, the other goes on.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    handlers: list[logging.Handler] = [_BarFriendly(sys.stdout)]
+    handlers: list[logging.Handler] = [_Terminal(sys.stdout)]
+    handlers[0].name = "on the terminal"
     if log_file is not None and this_rank() == 0:
         try:
             log_file.parent.mkdir(parents=True, exist_ok=True)
-            handlers.append(logging.FileHandler(log_file, "a", encoding="utf-8"))
+            handlers.append(_File(log_file, "a", encoding="utf-8"))
+            handlers[1].name = str(log_file)
         except OSError as error:
             raise OutputError(
                 f"The log {log_file} cannot be written: {error.strerror}. Choose another folder with "
@@ -59,6 +87,7 @@ def logging_to(log_file: Optional[Path], log_ranks: Collection[int] = (0,)) -> I
     for handler in handlers:
         handler.setFormatter(logging.Formatter(LINE_FORMAT, DATE_FORMAT))
         _LOG.addHandler(handler)
+    before = _LOG.level, _LOG.propagate
     _LOG.setLevel(logging.INFO if this_rank() in log_ranks else logging.ERROR)
     _LOG.propagate = False
     try:
@@ -67,6 +96,8 @@ def logging_to(log_file: Optional[Path], log_ranks: Collection[int] = (0,)) -> I
         for handler in handlers:
             _LOG.removeHandler(handler)
             handler.close()
+        _LOG.setLevel(before[0])
+        _LOG.propagate = before[1]
 
 
 class Console:
@@ -89,11 +120,10 @@ class Console:
         """Draw how far the phase is, with the time left."""
         if not self._shows_bar:
             return
-        if self._bar is None or self._bar.desc != f"{phase} {title}: ":
+        name = f"{phase} {title}"
+        if self._bar is None or self._bar.desc != name:
             self.close_bar()
-            self._bar = tqdm(
-                total=total, initial=done - 1, desc=f"{phase} {title}", leave=False, unit="batch"
-            )
+            self._bar = tqdm(total=total, initial=done - 1, desc=name, leave=False, unit="batch")
         self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(done - self._bar.n)
         if done == total:
@@ -151,7 +181,8 @@ class StopSignal:
             raise KeyboardInterrupt
         self.received = number
         _LOG.info(
-            "Stopping after the current step and saving; press Ctrl-C again to stop at once without saving."
+            "Stopping after the current step, or after the evaluation that is running, and saving; press "
+            "Ctrl-C again to stop at once without saving."
         )
 
     def __enter__(self) -> StopSignal:

@@ -6,26 +6,69 @@ Program: may print and exit. Imports no paddle: a verb does when it runs.
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Optional
+from typing import Any, Callable, Optional
 
 from ppghost import __version__
 from ppghost.cli import verbs
 from ppghost.cli.bench import add_bench
+from ppghost.cli.console import EXIT_INTERRUPTED
 from ppghost.config import add_config_arguments
 from ppghost.errors import GhostError
 
-EXIT_INTERRUPTED = 130
+EPILOGS = {
+    "ppghost": """one network from pictures to a shipped folder:
+  ppghost train  -c my.yaml -o Global.device=cpu
+  ppghost eval   -c my.yaml -o Global.device=cpu -o Global.pretrained_model=output/best_model
+  ppghost export -c my.yaml -o Global.device=cpu -o Global.pretrained_model=output/best_model
+  ppghost verify inference
+  ppghost infer  --artifact inference picture.jpg
 
-EPILOG = """examples:
-  ppghost train -c GhostNet_x1_0 -o Global.device=cpu
-  ppghost train -c my.yaml --check
-  ppghost eval -c my.yaml -o Global.pretrained_model=output/best_model
-  ppghost export -c my.yaml -o Global.pretrained_model=output/best_model
-  ppghost infer --artifact inference picture.jpg
-"""
+`ppghost VERB --help` tells more.
+Exit codes: 0 done, 1 failed, 2 cannot be done as asked, 130 stopped by Ctrl-C.
+""",
+    "train": """examples:
+  ppghost train -c GhostNet_x1_0 --check                       check recipe and data, tell what would run
+  ppghost train -c GhostNet_x1_0 -o Global.device=cpu -o DataLoader.Train.sampler.batch_size=64 \\
+                -o Optimizer.lr.auto_scale=True                fit the learning rate to a smaller batch
+  ppghost train -c my.yaml -o Global.checkpoints=output/latest      go on where a run stopped
+  ppghost train -c my.yaml -o Global.pretrained_model=weights -o Arch.class_num=10       fine-tune
+  ppghost train -c my.yaml -o Arch.freeze="['conv1*', '_ghostbottleneck_[0-4].*']"       train a part only
+  ppghost train -c my.yaml -o DataLoader.Train.dataset.transform_ops.1.RandCropImage.size=96
+
+Written to Global.output_dir: train.log, latest.* after every epoch, best_model.* where evaluation was best,
+epoch_N.* every Global.save_interval epochs. A name is a path without suffix: output/latest.
+""",
+    "eval": """example:
+  ppghost eval -c my.yaml -o Global.device=cpu -o Global.pretrained_model=output/best_model
+""",
+    "infer": """examples:
+  ppghost infer --artifact inference picture.jpg photos/
+  ppghost infer --artifact inference --list list.txt --topk 3 --output results.csv
+  ppghost infer -c my.yaml -o Global.pretrained_model=output/best_model -o Infer.infer_imgs=photos
+""",
+    "export": """example:
+  ppghost export -c my.yaml -o Global.device=cpu -o Global.pretrained_model=output/best_model \\
+                 -o Global.save_inference_dir=inference
+""",
+    "verify": """example:
+  ppghost verify inference
+""",
+    "models": """examples:
+  ppghost models
+  ppghost models "GhostNet_x1*"
+""",
+}
+
+
+def _count(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number of at least 1")
+    return number
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,51 +76,62 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ppghost",
         description="Train, evaluate, use and ship GhostNet from PaddleClas configurations.",
-        epilog=EPILOG,
+        epilog=EPILOGS["ppghost"],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"ppghost {__version__}")
     verb = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    train = verb.add_parser("train", help="train a network", description=verbs.train.__doc__)
+    train = _add_verb(verb, "train", verbs.train, "train a network")
     add_config_arguments(train)
     train.add_argument(
         "--check",
         action="store_true",
         help="check the configuration and the data, tell what would run, and stop",
     )
-    train.set_defaults(run=verbs.train)
 
-    evaluate = verb.add_parser("eval", help="measure a network", description=verbs.evaluate.__doc__)
+    evaluate = _add_verb(verb, "eval", verbs.evaluate, "measure a network")
     add_config_arguments(evaluate)
-    evaluate.set_defaults(run=verbs.evaluate)
 
-    infer = verb.add_parser("infer", help="classify pictures", description=verbs.infer.__doc__)
+    infer = _add_verb(verb, "infer", verbs.infer, "classify pictures")
     add_config_arguments(infer, required=False)
     infer.add_argument("inputs", nargs="*", metavar="PICTURE", help="picture files or folders")
     infer.add_argument("--artifact", metavar="FOLDER", help="an exported folder, instead of -c")
     infer.add_argument("--list", metavar="FILE", help="a file with one picture path per line")
-    infer.add_argument("--topk", type=int, metavar="K", help="classes per picture (default: as configured)")
     infer.add_argument(
-        "--batch-size", type=int, metavar="N", help="pictures per run (default: as configured)"
+        "--topk", type=_count, metavar="K", help="classes per picture (default: as configured)"
     )
-    infer.add_argument("--output", metavar="FILE", help="write results to FILE.jsonl or FILE.csv")
+    infer.add_argument(
+        "--batch-size", type=_count, metavar="N", help="pictures per run (default: as configured, or 1)"
+    )
+    infer.add_argument("--output", metavar="FILE", help="write results to FILE.jsonl, .csv or .json")
     infer.add_argument("--engine", help="engine for --artifact: native or onednn (default: onednn)")
-    infer.set_defaults(run=verbs.infer)
 
-    export = verb.add_parser("export", help="make a folder to ship", description=verbs.export.__doc__)
+    export = _add_verb(verb, "export", verbs.export, "make a folder to ship")
     add_config_arguments(export)
-    export.set_defaults(run=verbs.export)
 
-    verify = verb.add_parser("verify", help="prove a shipped folder", description=verbs.verify.__doc__)
+    verify = _add_verb(verb, "verify", verbs.verify, "prove a shipped folder")
     verify.add_argument("artifact", metavar="FOLDER", help="an exported folder")
-    verify.set_defaults(run=verbs.verify)
 
-    models = verb.add_parser("models", help="list the networks", description=verbs.models.__doc__)
+    models = _add_verb(verb, "models", verbs.models, "list the networks")
     models.add_argument("pattern", nargs="?", default="*", help='shell pattern, "GhostNet_x1*"')
-    models.set_defaults(run=verbs.models)
 
     add_bench(verb)
+    return parser
+
+
+def _add_verb(
+    verbs_parser: Any, name: str, run: Callable[[argparse.Namespace], int], summary: str
+) -> argparse.ArgumentParser:
+    """Add a verb, whose description is the docstring of what runs it."""
+    parser: argparse.ArgumentParser = verbs_parser.add_parser(
+        name,
+        help=summary,
+        description=inspect.cleandoc(run.__doc__ or ""),
+        epilog=EPILOGS[name],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
     return parser
 
 

@@ -139,8 +139,6 @@ def answers_of_config(
         raise ConfigError(
             f"{config.source}: the Infer section is missing; infer takes its transforms from there."
         )
-    if not (config.Global.pretrained_model or config.Arch.pretrained):
-        _LOG.warning("Neither Global.pretrained_model nor Arch.pretrained is given: random weights answer.")
     post_process = config.Infer.PostProcess or Topk()
     if topk is not None:
         post_process = Topk(topk)

@@ -6,30 +6,39 @@ Program: may print. Heavy rooms are imported inside the verb that needs them, so
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppghost.cli import ship
-from ppghost.cli.console import Console, StopSignal, logging_to, visualdl_writer
+from ppghost.cli.console import (
+    EXIT_INTERRUPTED,
+    Console,
+    StopSignal,
+    logging_to,
+    this_rank,
+    visualdl_writer,
+)
 from ppghost.config import Config, load_from_arguments
 from ppghost.errors import ConfigError
 from ppghost.vision import Pipeline
+from ppghost.vision.postprocess import Topk
 from ppghost.zoo import get_card, list_models
 
 if TYPE_CHECKING:
     from ppghost.zoo.card import Card
 
-EXIT_INTERRUPTED = 130
+_LOG = logging.getLogger(__name__)
 
 
 @contextmanager
 def _console(config: Config, log_name: str, *, curves: bool = False) -> Iterator[Console]:
     """Log into `Global.output_dir/log_name`, first of all the configuration, as PaddleClas does."""
-    folder = Path(config.Global.output_dir)
+    folder = Path(config.Global.output_dir).expanduser()
     with logging_to(folder / log_name, config.Global.log_ranks):
-        console = Console(visualdl_writer(folder / "vdl") if curves else None)
+        console = Console(visualdl_writer(folder) if curves and this_rank() == 0 else None)
         for line in config.describe():
             console.line(line)
         try:
@@ -38,7 +47,20 @@ def _console(config: Config, log_name: str, *, curves: bool = False) -> Iterator
             console.close()
 
 
+def _warn_of_random_weights(config: Config, consequence: str) -> None:
+    if config.Global.pretrained_model or config.Arch.pretrained:
+        return
+    _LOG.warning(
+        "Neither Global.pretrained_model nor Arch.pretrained is given%s: random weights %s. "
+        "Usual: -o Global.pretrained_model=output/best_model",
+        " (Global.checkpoints serves training alone)" if config.Global.checkpoints else "",
+        consequence,
+    )
+
+
 def _load(options: argparse.Namespace) -> Config:
+    if options.profiler_options is not None and options.run is not train:
+        _LOG.warning("-p records a training; it has no effect on `ppghost %s`.", options.verb)
     return load_from_arguments(
         options.config, options.override, options.profiler_options, arch_names=list_models()
     )
@@ -62,7 +84,8 @@ def train(options: argparse.Namespace) -> int:
                 f"Stopped; everything up to here is in {prefix}. To go on, repeat the command with "
                 f"-o Global.checkpoints={prefix}"
             )
-            return EXIT_INTERRUPTED
+            # A run that its profiler ended has done what it was asked for.
+            return EXIT_INTERRUPTED if stop() else 0
         if result.position.best_epoch:
             console.line(
                 f"Best metric {result.position.best_metric:.5f} at epoch {result.position.best_epoch}: "
@@ -86,6 +109,7 @@ def evaluate(options: argparse.Namespace) -> int:
     from ppghost.train.run import evaluate_config
 
     with _console(config, "eval.log") as console:
+        _warn_of_random_weights(config, "are measured")
         evaluate_config(config, reporter=console)
     return 0
 
@@ -98,6 +122,8 @@ def infer(options: argparse.Namespace) -> int:
     if (options.artifact is None) == (options.config is None):
         raise ConfigError("Give either --artifact FOLDER or -c CONFIG.")
     if options.artifact is not None:
+        if options.override or options.profiler_options:
+            raise ConfigError("-o and -p change a configuration; an exported folder (--artifact) has none.")
         with logging_to(None):
             pictures = ship.pictures_of(options, None)
             answers = ship.answers_of_artifact(
@@ -108,8 +134,11 @@ def infer(options: argparse.Namespace) -> int:
                 engine=options.engine,
             )
             return ship.tell(answers, pictures, options.output, ship.show_json)
+    if options.engine is not None:
+        raise ConfigError("--engine chooses what runs an exported folder; give it with --artifact, not -c.")
     config = _load(options)
     with _console(config, "infer.log") as console:
+        _warn_of_random_weights(config, "answer")
         pictures = ship.pictures_of(options, config)
         answers = ship.answers_of_config(config, pictures, topk=options.topk, batch_size=options.batch_size)
         path = options.output or (config.Infer.save_dir if config.Infer else None)
@@ -131,8 +160,17 @@ def export(options: argparse.Namespace) -> int:
     from ppghost.export.paddle import export_network
     from ppghost.train.run import build_net, prepare_device
 
-    out = Path(config.Global.save_inference_dir)
+    out = Path(config.Global.save_inference_dir).expanduser()
     with _console(config, "export.log") as console:
+        _warn_of_random_weights(config, "are exported")
+        post_process = config.Infer.PostProcess or Topk(5)
+        if not isinstance(post_process, Topk):
+            name, post_process = type(post_process).__name__, Topk(5)
+            _LOG.warning(
+                "Infer.PostProcess is %s; an exported folder names the %d best classes instead.",
+                name,
+                post_process.topk,
+            )
         labels = ship.labels_of(config)
         prepare_device(config)
         with unique_name.guard():
@@ -143,7 +181,7 @@ def export(options: argparse.Namespace) -> int:
                 image_shape=config.Global.image_shape,
                 pipeline=Pipeline(config.Infer.transforms),
                 labels=labels,
-                topk=getattr(config.Infer.PostProcess, "topk", 5),
+                topk=post_process.topk,
             )
         console.line(
             f"Verified: both forms of {artifact.facts.name} give the network's numbers, see verify.json"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 
 from ppghost.cli import main
+from ppghost.cli.console import Console, logging_to
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -276,3 +279,106 @@ def test_a_tampered_artifact_is_refused(artifact: Path, tmp_path: Path) -> None:
     weights[len(weights) // 2] ^= 0xFF
     (copy / "inference.pdiparams").write_bytes(weights)
     assert main(["verify", str(copy)]) == 2
+
+
+# ------------------------------------------------------------------------------------------ the programs
+
+
+def test_python_runs_the_package() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ppghost", "models", "GhostNet_x0*"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "GhostNet_x0_5" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words", [["--topk", "0"], ["--topk", "five"], ["--batch-size", "-1"], ["--batch-size", "0"]]
+)
+def test_counts_below_one_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["infer", "--artifact", "folder", *words])
+    assert stop.value.code == 2
+    assert "at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--artifact", "folder", "-o", "Infer.infer_imgs=x"], "--artifact.*has none"),
+        (["-c", "GhostNet_x0_5", "--engine", "native", "x.jpg"], "--engine"),
+    ],
+)
+def test_options_that_would_have_no_effect_are_refused(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["infer", *words]) == 2
+    assert re.search(sentence, capsys.readouterr().err)
+
+
+def test_random_weights_are_told(call: Callable[..., tuple[int, str, str]]) -> None:
+    _, out, _ = call("eval", "-o", "Global.checkpoints=output/latest")
+    assert re.search(r"WARNING: .*Global\.checkpoints serves training alone.*random weights", out)
+
+
+def test_a_home_folder_may_be_written_with_a_tilde(
+    call: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call("eval", "-o", "Global.output_dir=~/runs")
+    assert code == 0, err
+    assert (tmp_path / "runs" / "eval.log").is_file()
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_run_that_its_profiler_ends_is_done(
+    call: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    code, out, err = call("train", "-p", f"batch_range=[0,1];profile_path={tmp_path}/trace")
+    assert code == 0, err
+    assert "[Iter: 1/3]" not in out.replace("[Iter: 0/3]", "") or "[Train][Epoch 1/1][Avg]" not in out
+
+
+# ----------------------------------------------------------------------------------------------- the log
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full; run on Linux")
+def test_a_full_disk_under_the_log_is_told_once_and_stops_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "train.log").symlink_to("/dev/full")
+    with logging_to(tmp_path / "train.log"):
+        for number in range(3):
+            logging.getLogger("ppghost.train").info("line %d", number)
+    captured = capsys.readouterr()
+    assert captured.out.count("line") == 3
+    assert captured.err.count("No space left") == 1
+    assert "Traceback" not in captured.err
+
+
+def test_logging_is_as_before_afterwards() -> None:
+    log = logging.getLogger("ppghost")
+    before = log.level, log.propagate, list(log.handlers)
+    with logging_to(None, (3,)):
+        assert log.level == logging.ERROR
+    assert (log.level, log.propagate, log.handlers) == before
+
+
+def test_one_bar_serves_a_whole_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    console = Console()
+    bars = []
+    for step in range(1, 4):
+        console.progress("train", "epoch 1/2", step, 4, "")
+        bars.append(console._bar)
+    assert bars[0] is not None
+    assert bars[0] is bars[1] is bars[2], "a new bar would forget the time"
+    assert bars[2].n == 3
+    console.progress("eval", "epoch 1", 1, 4, "")
+    assert console._bar is not bars[2]
+    console.close()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import paddle
 import pytest
-from small_runs import COMPARABLE, REFERENCE, assert_same_change, places, weights_of
+from small_runs import COMPARABLE, REFERENCE, assert_same_change, places, small_overrides, weights_of
 from trajectory import write_calm_weights
 
 from ppghost.config import Config, load_config
@@ -300,3 +300,174 @@ def test_scaling_multiplies_the_rate(small_config: Callable[..., Config]) -> Non
         reporter=recorder,
     )
     assert recorder.scalars[0][1] == pytest.approx(0.8 * 8 / 2048)
+
+
+# --------------------------------------------------------------------------------- resuming what fits
+
+EMA = "EMA.decay=0.9"
+PLAIN_RATE = "Optimizer.lr={'name': 'ConstLR', 'learning_rate': 0.01}"
+
+
+@pytest.fixture(scope="module")
+def finished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    """Return a run of one epoch that was not evaluated and that kept no averages."""
+    folder = tmp_path_factory.mktemp("finished")
+    overrides = small_overrides(pictures, folder, "Global.epochs=1", "Global.eval_during_train=False")
+    return train(load_config(REFERENCE / "trajectory.yaml", overrides))
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        (PLAIN_RATE, r"latest\.pdopt belongs to another learning rate.*LinearWarmup_LR.*configuration"),
+        (EMA, r"keeps no averaged weights.*-o EMA=null"),
+        ("Arch.freeze=['conv1*']", r"latest\.pdopt belongs to other parameters.*momentum would be lost"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_the_recipe_is_refused(
+    finished: TrainResult, small_config: Callable[..., Config], override: str, sentence: str
+) -> None:
+    with pytest.raises(GhostError, match=sentence):
+        train(small_config(f"Global.checkpoints={finished.output_dir}/latest", override))
+
+
+def test_a_checkpoint_with_averages_is_not_resumed_without(small_config: Callable[..., Config]) -> None:
+    result = train(small_config("Global.epochs=1", "Global.eval_during_train=False", EMA))
+    with pytest.raises(WeightsError, match=r"keeps averaged weights.*-o EMA\.decay"):
+        train(small_config(f"Global.checkpoints={result.output_dir}/latest"))
+
+
+def test_momentum_under_the_names_of_paddleclas_is_refused(
+    finished: TrainResult, small_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    prefix = tmp_path / "theirs"
+    [state] = paddle.load(f"{finished.output_dir}/latest.pdopt")
+    rates = state.pop("LR_Scheduler")
+    theirs = {key.replace("GhostNet_x0_5_0_", ""): value for key, value in state.items()}
+    paddle.save([{**theirs, "LR_Scheduler": rates}], f"{prefix}.pdopt")
+    paddle.save({"metric": 0.5, "epoch": 1}, f"{prefix}.pdstates")
+    paddle.save(paddle.load(f"{finished.output_dir}/latest.pdparams"), f"{prefix}.pdparams")
+    with pytest.raises(GhostError, match=r"other parameters.*Global\.pretrained_model"):
+        train(small_config(f"Global.checkpoints={prefix}"))
+
+
+def test_a_finished_run_says_that_nothing_is_left_and_needs_no_other_weights(
+    finished: TrainResult, small_config: Callable[..., Config]
+) -> None:
+    recorder = Recorder()
+    resumed = train(
+        small_config(
+            "Global.epochs=1",
+            f"Global.checkpoints={finished.output_dir}/latest",
+            "Global.pretrained_model=/nowhere",
+        ),
+        reporter=recorder,
+    )
+    assert resumed.position.epoch == 1
+    assert any("Nothing is left to train" in line for line in recorder.lines)
+
+
+def test_an_epoch_that_is_cut_in_another_way_begins_again(
+    small_config: Callable[..., Config], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts = ("Global.epochs=1", f"Global.output_dir={tmp_path}/parts")
+    train(small_config(*parts), should_stop=StopAfter(3))
+    other = ("DataLoader.Train.sampler.batch_size=20", f"Global.checkpoints={tmp_path}/parts/latest")
+    recorder = Recorder()
+    train(small_config(*parts, *other), reporter=recorder)
+    assert "cut into 5 steps" in caplog.text
+    assert any("[Iter: 0/2]" in line for line in recorder.lines)
+
+
+# -------------------------------------------------------------------------------------- odd recipes
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (("Optimizer=null",), r"Optimizer is missing"),
+        (("Loss.Train=null",), r"Loss\.Train is missing"),
+        (("Loss.Eval=[{'SoftTargetCrossEntropy': {}}]",), r"Loss\.Eval.*CELoss"),
+        (("AMP.level=O1",), r"AMP\.use_amp=False"),
+        (
+            (
+                "Optimizer.lr={'name': 'ReduceOnPlateau', 'learning_rate': 1, 'mode': 'max',"
+                "'by_epoch': True}",
+                "Global.eval_during_train=False",
+            ),
+            r"ReduceOnPlateau.*eval_during_train",
+        ),
+    ],
+)
+def test_a_recipe_that_could_not_end_well_is_refused_by_check_and_by_training(
+    small_config: Callable[..., Config], overrides: tuple[str, ...], sentence: str
+) -> None:
+    for program in (plan, train):
+        with pytest.raises(ConfigError, match=sentence):
+            program(small_config(*overrides))
+
+
+def test_an_evaluation_that_measures_nothing_is_refused(small_config: Callable[..., Config]) -> None:
+    with pytest.raises(ConfigError, match=r"Metric\.Eval and Loss\.Eval"):
+        evaluate_config(small_config("Loss.Eval=null", "Metric.Eval=null"))
+
+
+def test_a_plateau_of_the_accuracy_lowers_the_rate(small_config: Callable[..., Config]) -> None:
+    recorder = Recorder()
+    rate = (
+        "Optimizer.lr={'name': 'ReduceOnPlateau', 'learning_rate': 0.01, 'mode': 'max', 'by_epoch': True,"
+        "'patience': 0, 'threshold': 5, 'threshold_mode': 'abs', 'factor': 0.5}"
+    )
+    short = ("Global.epochs=3", "Global.eval_interval=1", "Global.iter_per_epoch=1")
+    train(small_config(rate, *short), reporter=recorder)
+    rates = [value for name, value, _ in recorder.scalars if name == "lr(ReduceOnPlateau)"]
+    assert rates == pytest.approx([0.01, 0.01, 0.005]), "no accuracy rises by 5"
+
+
+@pytest.mark.parametrize("steps", [2, 7])
+def test_an_epoch_has_as_many_steps_as_asked_for(small_config: Callable[..., Config], steps: int) -> None:
+    recorder = Recorder()
+    short = ("Global.epochs=1", "Global.eval_during_train=False", f"Global.iter_per_epoch={steps}")
+    result = train(small_config(*short), reporter=recorder)
+    assert result.position.global_step == steps
+    assert sum("[Train][Epoch 1/1][Iter:" in line for line in recorder.lines) == steps
+
+
+# ------------------------------------------------------------------------------------ broken pictures
+
+
+def test_a_broken_picture_is_told_though_the_data_were_read_twice(
+    pictures: Path, small_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    (pictures / "pictures" / "broken.png").write_bytes(b"no picture")
+    lines = (pictures / "list.txt").read_text().splitlines() * 3
+    (tmp_path / "list.txt").write_text("\n".join(["broken.png 0", *lines]) + "\n")
+    recorder = Recorder()
+    train(
+        small_config(
+            f"DataLoader.Train.dataset.cls_label_path={tmp_path}/list.txt",
+            "DataLoader.Train.sampler.batch_size=121",
+            "Global.iter_per_epoch=2",
+            "Global.epochs=1",
+            "Global.eval_during_train=False",
+        ),
+        reporter=recorder,
+    )
+    [told] = [line for line in recorder.lines if "could not be read" in line]
+    assert "1 picture(s)" in told
+    assert "broken.png" in told
+
+
+def test_a_broken_picture_in_the_evaluation_does_not_cost_the_epoch(
+    pictures: Path, small_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    (pictures / "pictures" / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "list.txt").write_text("broken.png 0\n")
+    config = small_config(
+        f"DataLoader.Eval.dataset.cls_label_path={tmp_path}/list.txt",
+        "Global.epochs=1",
+        "Global.eval_interval=1",
+    )
+    with pytest.raises(GhostError, match=r"broken\.png"):
+        train(config)
+    assert paddle.load(f"{config.Global.output_dir}/latest.pdstates")["epoch"] == 1
