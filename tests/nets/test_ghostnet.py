@@ -44,12 +44,13 @@ def test_the_gate_is_a_clip_without_shift() -> None:
 
 @pytest.mark.parametrize("size", [(32, 32), (64, 48), (33, 65)])
 def test_any_size_from_32_up_gives_one_row_of_logits_a_picture(size: tuple[int, int]) -> None:
+    paddle.seed(0)
     net = GhostNet(0.5, class_num=7)
     net.eval()
     x = paddle.randn([2, 3, *size])
-    logits = net(x)
-    assert logits.shape == [2, 7]
-    np.testing.assert_allclose(net(x[:1]).numpy(), logits[:1].numpy(), rtol=1e-4, atol=1e-5)
+    logits = net(x).numpy()
+    assert logits.shape == (2, 7)
+    assert np.abs(net(x[:1]).numpy() - logits[:1]).max() <= 1e-4 * np.abs(logits).max()
 
 
 def test_costs_are_those_that_were_published() -> None:
