@@ -59,6 +59,7 @@ check: .venv/ready-dev
 bench: .venv/ready-user
 	$(PY) tools/make_shapes_dataset.py --output $(DEMO_DATA) --train-per-class 700 --replace
 	$(RUN) tools/bench_input.py -c $(DEMO_CONFIG)
+	$(NATIVE) .venv/bin/ppghost bench --train --programs ours --rounds 3
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
