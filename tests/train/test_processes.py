@@ -66,6 +66,17 @@ def test_two_processes_give_the_result_of_one(pictures: Path, tmp_path: Path, la
             assert ours.split("top1")[1] == theirs.split("top1")[1], "every picture must count once"
 
 
+def test_a_process_without_pictures_takes_part_in_the_evaluation(
+    pictures: Path, tmp_path: Path, launcher: list[str]
+) -> None:
+    (tmp_path / "one.txt").write_text((pictures / "list.txt").read_text().splitlines()[0] + "\n")
+    words = command(pictures, tmp_path, f"DataLoader.Eval.dataset.cls_label_path={tmp_path}/one.txt")
+    words[0] = str(ROOT / "tools" / "eval.py")
+    done = run([*launcher, "--log_dir", str(tmp_path / "logs"), *words])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[Eval][Epoch 0][Avg]CELoss: " in (tmp_path / "eval.log").read_text()
+
+
 def interrupted_after_a_step(words: list[str]) -> tuple[int, str]:
     """Start a run, press Ctrl-C once its third step is told, and return its exit code and output."""
     process = subprocess.Popen(
