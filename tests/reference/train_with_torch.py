@@ -30,7 +30,7 @@ MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1) * 255
 STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1) * 255
 BATCH_SIZE = 64
 WARMUP_EPOCHS = 1
-PEAK_RATE, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 4e-5
+PEAK_RATE, MOMENTUM, WEIGHT_DECAY = 0.03, 0.9, 4e-5
 
 # The bottlenecks at width 0.5, channel counts already rounded.
 KERNELS = (3, 3, 3, 5, 5, 3, 3, 3, 3, 3, 3, 5, 5, 5, 5, 5)
