@@ -11,7 +11,9 @@ import json
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Optional
 
 # A checkout works without being installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -36,17 +38,23 @@ are kernels of ours; "Python, framework" is what lies between operators. "update
 """
 
 
-def main() -> int:
-    """Load the configuration, measure, print; return the exit code."""
+def parse_arguments(words: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """Return the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_config_arguments(parser)
     parser.add_argument("--steps", type=int, default=3, help="steps to record (default: 3)")
     parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     if options.steps < 1:
         parser.error(f"--steps is {options.steps}; at least 1 is needed")
+    return options
+
+
+def main() -> int:
+    """Load the configuration, measure, print; return the exit code."""
+    options = parse_arguments()
     logging.basicConfig(format="%(message)s")
     # Paddle's advice to its own developers.
     warnings.filterwarnings("ignore", message="No ccache found")
