@@ -133,7 +133,7 @@ def answers_of_config(
     from paddle.utils import unique_name
 
     from ppghost.export.paddle import NetworkPredictor
-    from ppghost.train.run import build_net, prepare_device
+    from ppghost.train.run import build_finished_net, prepare_device
 
     if config.Infer is None:
         raise ConfigError(
@@ -145,7 +145,7 @@ def answers_of_config(
     labels = labels_of(config)
     prepare_device(config)
     with unique_name.guard():
-        predictor = NetworkPredictor(build_net(config))
+        predictor = NetworkPredictor(build_finished_net(config))
     scored = score_pictures(
         predictor,
         Pipeline(config.Infer.transforms),

@@ -158,7 +158,7 @@ def export(options: argparse.Namespace) -> int:
     from paddle.utils import unique_name
 
     from ppghost.export.paddle import export_network
-    from ppghost.train.run import build_net, prepare_device
+    from ppghost.train.run import build_finished_net, prepare_device
 
     out = Path(config.Global.save_inference_dir).expanduser()
     with _console(config, "export.log") as console:
@@ -175,7 +175,7 @@ def export(options: argparse.Namespace) -> int:
         prepare_device(config)
         with unique_name.guard():
             artifact = export_network(
-                build_net(config),
+                build_finished_net(config),
                 out,
                 name=config.Arch.name,
                 image_shape=config.Global.image_shape,

@@ -20,6 +20,7 @@ from ppghost.config.recipe import AMP, EMA, AnyKeyedOptimizer, AnyLoss, AnyMetri
 from ppghost.config.types import (
     Alone,
     Choice,
+    ClassNum,
     Fraction,
     Means,
     Named,
@@ -136,7 +137,7 @@ class Arch:
     """
 
     name: str
-    class_num: PositiveInt = 1000
+    class_num: ClassNum = 1000
     pretrained: Annotated[Union[bool, str], Means((None,), False)] = False
     use_ssld: bool = False
     use_sync_bn: bool = False

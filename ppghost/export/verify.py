@@ -128,7 +128,9 @@ def _expectation(logits: np.ndarray, output: str, target: Target) -> tuple[np.nd
     if output == "logits":
         return logits, np.broadcast_to(target.atol + error, logits.shape)
     probabilities = softmax(logits)
-    return probabilities, target.atol + np.expm1(2 * error) * probabilities
+    # Where logits are huge the factor would be infinite, and infinity times a probability of 0 is no number.
+    factor = np.expm1(np.minimum(2 * error, 50.0))
+    return probabilities, target.atol + factor * probabilities
 
 
 def _check_pipeline(pipeline: Pipeline, golden: Golden) -> Check:

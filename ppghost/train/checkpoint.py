@@ -19,9 +19,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+import numpy as np
 import paddle
 
 from ppghost.errors import OutputError, WeightsError
+from ppghost.unpickle import ArrayUnpickler, ForbiddenPickleError
 from ppghost.zoo.weights import State, read_weights
 
 STATE_VERSION = 1
@@ -78,17 +80,29 @@ class Position:
         """
         if not isinstance(states, Mapping):
             raise WeightsError(f"{prefix}.pdstates holds a {type(states).__name__}, not a mapping.")
-        ours = dict(states.get("ppghost", {}))
+        ours = states.get("ppghost", {})
+        if not isinstance(ours, Mapping):
+            raise WeightsError(f"{prefix}.pdstates holds a {type(ours).__name__} of ppghost, not a mapping.")
+        ours = dict(ours)
         if ours.pop("version", STATE_VERSION) != STATE_VERSION:
             raise WeightsError(
                 f"{prefix}.pdstates was written by a newer ppghost: update ppghost to resume from it."
             )
-        if ours:
-            return cls(**ours)
-        if not {"metric", "epoch"} <= set(states):
+        try:
+            position = cls(**ours) if ours else cls._of_paddleclas(states)
+            is_sound = min(position.epoch, position.step, position.global_step) >= 0
+        except (TypeError, ValueError, KeyError) as error:
             raise WeightsError(
-                f"{prefix}.pdstates holds {sorted(states)}: 'metric' and 'epoch' are needed to resume."
-            )
+                f"{prefix}.pdstates says where a run stands, but cannot be understood: {error}. "
+                "Resume from another checkpoint, or start anew from its weights with "
+                "-o Global.pretrained_model=..."
+            ) from error
+        if not is_sound:
+            raise WeightsError(f"{prefix}.pdstates counts epochs or steps below zero: {position}.")
+        return position
+
+    @classmethod
+    def _of_paddleclas(cls, states: Mapping[str, Any]) -> Position:
         epoch, metric = int(states["epoch"]), float(states["metric"])
         return cls(epoch=epoch, best_metric=metric, best_epoch=epoch, metric=metric)
 
@@ -211,10 +225,28 @@ def _missing_sentence(path: Path, missing: list[str]) -> str:
 
 
 def _read(path: Path) -> Any:
+    """Read what `paddle.save` wrote, without executing anything that the file asks for."""
     try:
-        return paddle.load(str(path))
-    except (OSError, ValueError, EOFError, pickle.UnpicklingError, RuntimeError, KeyError) as error:
+        with path.open("rb") as stream:
+            return _with_tensors(ArrayUnpickler(stream).load())
+    except ForbiddenPickleError as error:
+        raise WeightsError(
+            f"{path} asks for {error}, which no checkpoint needs; it is not read, because reading it would "
+            "run what it asks for. Use a checkpoint from a source that you trust."
+        ) from error
+    except (OSError, ValueError, EOFError, pickle.UnpicklingError, TypeError, LookupError) as error:
         raise WeightsError(f"{path} cannot be read: {error}. It is truncated or no Paddle file.") from error
+
+
+def _with_tensors(value: Any) -> Any:
+    """Turn Paddle's written form of a tensor, (name, array), into a tensor, however deep it lies."""
+    if isinstance(value, dict):
+        return {key: _with_tensors(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_tensors(item) for item in value]
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], np.ndarray):
+        return paddle.to_tensor(value[1])
+    return value
 
 
 def _journal(folder: Path, name: str) -> tuple[Path, Path]:

@@ -95,7 +95,7 @@ def evaluate_config(config: Config, *, reporter: Optional[Reporter] = None) -> E
     """
     with unique_name.guard():
         prepare_device(config)
-        net = build_net(config)
+        net = build_finished_net(config)
         amp = MixedPrecision(config.AMP, config.Global.device)
         amp.prepare(net)
         return _Evaluator(config, reporter or Silent(), amp)(net, epoch=0)
@@ -110,6 +110,7 @@ def prepare_device(config: Config) -> None:
     device = config.Global.device
     try:
         paddle.set_device(device)
+        paddle.disable_signal_handler()  # it would dump a C++ stack where a user stops a program
     except (ValueError, RuntimeError, OSError) as error:
         raise ConfigError(
             f"Global.device is '{device}', which this Paddle {paddle.__version__} cannot use: {error}. "
@@ -118,8 +119,36 @@ def prepare_device(config: Config) -> None:
     dist.init()
 
 
+def build_finished_net(config: Config) -> nn.Layer:
+    """Build the network that is evaluated, predicts or is shipped; all of its weights must be given.
+
+    Raises:
+        GhostError: the weights cannot be had or do not fit, the classifier included.
+    """
+    arch, card, weights = config.Arch, get_card(config.Arch.name), config.Global.pretrained_model
+    if weights is None and isinstance(arch.pretrained, str):
+        weights = arch.pretrained
+    if weights is None and arch.pretrained and arch.class_num != card.class_num:
+        raise ConfigError(
+            f"Arch.class_num is {arch.class_num}, but the published weights of {arch.name} are for "
+            f"{card.class_num} classes: the classifier would be random. Give your own weights with "
+            "-o Global.pretrained_model=..."
+        )
+    net = build_model(
+        arch.name,
+        class_num=arch.class_num,
+        pretrained=weights is None and bool(arch.pretrained),
+        use_ssld=arch.use_ssld,
+    )
+    if weights is not None:
+        load_pretrained(net, card, weights, fine_tuning=False)
+    return net
+
+
 def build_net(config: Config, *, resuming: bool = False) -> nn.Layer:
-    """Build the architecture with its weights: `Arch.pretrained`, then `Global.pretrained_model` over it.
+    """Build the network that is trained: `Arch.pretrained`, then `Global.pretrained_model` over it.
+
+    Weights for another number of classes give all but the classifier.
 
     Args:
         config: Arch and Global are read.

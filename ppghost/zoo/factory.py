@@ -97,8 +97,17 @@ def load_arch(card: Card) -> type[nn.Layer]:
     return arch
 
 
-def load_pretrained(net: nn.Layer, card: Card, source: Union[str, os.PathLike[str]]) -> LoadReport:
-    """Load weights from a path or address into a network of `card`, for fine-tuning: classes may differ.
+def load_pretrained(
+    net: nn.Layer, card: Card, source: Union[str, os.PathLike[str]], *, fine_tuning: bool = True
+) -> LoadReport:
+    """Load weights from a path or address into a network of `card`.
+
+    Args:
+        net: a network of `card`.
+        card: what it is.
+        source: path or address.
+        fine_tuning: weights for another number of classes are loaded but for the classifier; otherwise they
+            are refused.
 
     Raises:
         GhostError: `source` is neither a path nor an address.
@@ -107,4 +116,4 @@ def load_pretrained(net: nn.Layer, card: Card, source: Union[str, os.PathLike[st
     if not isinstance(source, (str, os.PathLike)) or not os.fspath(source):
         raise GhostError(f"pretrained is {source!r}; it must be True, False, a path or an address.")
     path = fetch_url(source) if isinstance(source, str) and is_url(source) else source
-    return load_weights(net, path, classifier=card.classifier)
+    return load_weights(net, path, classifier=card.classifier if fine_tuning else None)

@@ -383,3 +383,28 @@ def test_one_bar_serves_a_whole_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     console.progress("eval", "epoch 1", 1, 4, "")
     assert console._bar is not bars[2]
     console.close()
+
+
+@pytest.mark.parametrize("verb", ["eval", "infer", "export"])
+def test_weights_for_other_classes_are_for_training_only(
+    call: Callable[..., tuple[int, str, str]], picture_set: Path, tmp_path: Path, verb: str
+) -> None:
+    import paddle
+
+    import ppghost
+
+    paddle.save(
+        ppghost.build_model("GhostNet_x0_5", class_num=4).state_dict(), str(tmp_path / "four.pdparams")
+    )
+    words = [str(picture_set / "0.jpg")] if verb == "infer" else []
+    code, _, err = call(verb, *words, "-o", f"Global.pretrained_model={tmp_path}/four")
+    assert code == 2, err
+    assert "fc_1" in err
+    assert not (tmp_path / "inference").exists()
+
+
+@pytest.mark.parametrize("override", ["Global.output_dir=null", "Global.output_dir=[1]", "Arch.name=null"])
+def test_a_text_is_neither_null_nor_a_list(call: Callable[..., tuple[int, str, str]], override: str) -> None:
+    code, _, err = call("train", "-o", override)
+    assert code == 2
+    assert override.split("=")[0] in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -151,4 +152,41 @@ def test_a_checkpoint_of_the_future_is_refused(tmp_path: Path) -> None:
     states["ppghost"]["version"] = 99
     write_checkpoint(tmp_path, "latest", {**files_of("latest", 1.0, 1), "latest.pdstates": states})
     with pytest.raises(WeightsError, match="newer"):
+        read_checkpoint(str(tmp_path / "latest"), ema=False)
+
+
+class Malicious:
+    """Pickles into a call of a program."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, ("touch executed",)
+
+
+@pytest.mark.parametrize("suffix", [".pdparams", ".pdopt", ".pdstates"])
+def test_reading_a_checkpoint_executes_nothing(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_checkpoint(tmp_path, "latest", files_of("latest", 1.0, 1))
+    (tmp_path / f"latest{suffix}").write_bytes(pickle.dumps([Malicious()]))
+    with pytest.raises(WeightsError, match=f"latest{suffix}"):
+        read_checkpoint(str(tmp_path / "latest"), ema=False)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    "states",
+    [
+        None,
+        [1],
+        {"metric": None, "epoch": 1},
+        {"metric": 0.5, "epoch": "x"},
+        {"metric": 0.5, "epoch": -5},
+        {"metric": 0.5, "epoch": 1, "ppghost": "x"},
+        {"metric": 0.5, "epoch": 1, "ppghost": {"version": 1, "unknown": 3}},
+    ],
+)
+def test_states_that_say_nothing_are_refused(tmp_path: Path, states: Any) -> None:
+    write_checkpoint(tmp_path, "latest", {**files_of("latest", 1.0, 1), "latest.pdstates": states})
+    with pytest.raises(WeightsError, match=r"latest\.pdstates"):
         read_checkpoint(str(tmp_path / "latest"), ema=False)
