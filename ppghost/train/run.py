@@ -385,8 +385,8 @@ class _Run:
         if self.evaluator and due:
             try:
                 self.judge(epoch)
-            except Exception:
-                # The epoch is trained; a broken picture in the evaluation shall not cost it.
+            except BaseException:
+                # The epoch is trained; neither a broken picture nor a second Ctrl-C shall cost it.
                 self.write("latest")
                 raise
         if settings.save_interval > 0 and epoch % settings.save_interval == 0:
