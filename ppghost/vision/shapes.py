@@ -71,7 +71,7 @@ def _stripes(u: Plane, v: Plane) -> Plane:
 
 
 def _waves(u: Plane, v: Plane) -> Plane:
-    return 0.25 - np.abs((u + 0.45 * np.sin(v * (TAU / 2.5))) % 1.0 - 0.5)
+    return 0.25 - np.abs((u + 0.55 * np.sin(v * (TAU / 2.3))) % 1.0 - 0.5)
 
 
 def _checkerboard(u: Plane, v: Plane) -> Plane:
@@ -164,7 +164,7 @@ def _plane(size: int, centre: NDArray[Any], unit: float, rng: RandomState) -> tu
 
 def _mask_of(name: str, size: int, rng: RandomState) -> Plane:
     """Return the soft mask float32 [size, size] in 0..1 of one figure, or of one patch of a texture."""
-    radius = size * rng.uniform(0.3, 0.45)
+    radius = size * rng.uniform(0.33, 0.46)
     centre = _centre(size, radius, rng)
     if name in FIGURES:
         return _cover(FIGURES[name], size, centre, radius, rng)
