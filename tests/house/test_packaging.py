@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import site
@@ -29,7 +28,13 @@ def run(*words: object, cwd: Path) -> str:
 
 def installer(python: Path) -> list[str]:
     """Return the command that installs into the environment of `python` without dependencies."""
-    if importlib.util.find_spec("pip"):
+    # In a process of its own: looking for pip here would switch off setuptools' stand-in for distutils.
+    if (
+        subprocess.run(
+            [sys.executable, "-m", "pip", "--version"], capture_output=True, check=False
+        ).returncode
+        == 0
+    ):
         return [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index"]
     if shutil.which("uv"):
         return ["uv", "pip", "install", "--python", str(python), "--no-deps", "--no-index"]
