@@ -36,7 +36,7 @@ INSTRUCTION_SETS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "other": {"baseline": ()},
 }
-BUILD_SECONDS = 60
+BUILD_SECONDS = 180
 DIGEST_BYTES = hashlib.sha256().digest_size
 REMEDY = "Install a C compiler (Debian, Ubuntu: apt install gcc; macOS: xcode-select --install) or set CC."
 
