@@ -97,13 +97,16 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     with _sentences(path, holder):
         path.parent.mkdir(parents=True, exist_ok=True)
         (holder / "new").mkdir(parents=True)
+        is_placed = False
         try:
             yield holder / "new"
             for file in (holder / "new").iterdir():
                 _flush_to_disk(file)
             _place(holder / "new", path, holder / "replaced")
+            is_placed = True
         finally:
-            if path.exists() or not (holder / "replaced").exists():
+            # Another writer may have moved `path` away for a moment: whether it exists says nothing then.
+            if is_placed or path.exists() or not (holder / "replaced").exists():
                 shutil.rmtree(holder, ignore_errors=True)
 
 
