@@ -73,7 +73,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield part
-            _flush_to_disk(part)
+            flush_to_disk(part)
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
@@ -101,7 +101,7 @@ def replaced_folder(path: Path) -> Iterator[Path]:
         try:
             yield holder / "new"
             for file in (holder / "new").iterdir():
-                _flush_to_disk(file)
+                flush_to_disk(file)
             _place(holder / "new", path, holder / "replaced")
             is_placed = True
         finally:
@@ -123,7 +123,12 @@ def sha256_of(file: Path) -> str:
     return digest.hexdigest()
 
 
-def _flush_to_disk(file: Path) -> None:
+def flush_to_disk(file: Path) -> None:
+    """Return when the content of `file` is on the disk, so that a loss of power cannot take it.
+
+    Raises:
+        OSError: it cannot be opened, or the disk reports an error.
+    """
     descriptor = os.open(file, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -11,7 +11,6 @@ House: imports paddle, the zoo's reader of weight files and the rock.
 
 from __future__ import annotations
 
-import os
 import pickle
 import shutil
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ import numpy as np
 import paddle
 
 from ppghost.errors import OutputError, WeightsError
+from ppghost.files import flush_to_disk
 from ppghost.unpickle import ArrayUnpickler, ForbiddenPickleError
 from ppghost.zoo.weights import State, read_weights
 
@@ -137,7 +137,7 @@ def write_checkpoint(folder: Path, name: str, files: Mapping[str, Any]) -> Path:
             target = writing / relative
             target.parent.mkdir(parents=True, exist_ok=True)
             paddle.save(content, str(target))
-            _sync(target)
+            flush_to_disk(target)
         writing.rename(ready)
         recover(folder, name)
     except OSError as error:
@@ -207,11 +207,6 @@ def _check_ema(path: Path, *, has: bool, wants: bool) -> None:
         f"The checkpoint {path} {found}, but the configuration has {given}. Resume with {remedy}; to start "
         "anew from its weights use -o Global.pretrained_model=... instead of Global.checkpoints."
     )
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
 
 
 def _missing_sentence(path: Path, missing: list[str]) -> str:
