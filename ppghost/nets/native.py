@@ -1,8 +1,8 @@
-"""When and how layers use the native kernels instead of Paddle's ops: on a CPU, in float32, while training.
+"""When and how layers use the native kernels instead of Paddle's ops: on a CPU, in float32, in training runs.
 
 Paddle's own CPU kernels for depthwise and 1x1 convolutions take nine tenths of a GhostNet training step. The
 layers of `ppghost.nets.depthwise` and `ppghost.nets.pointwise` ask `kernels_for` at every call; None means
-Paddle's op.
+Paddle's op. A layer that does not train has it, too, but inside of `fast_evaluation`.
 
 `PPGHOST_DEPTHWISE=native` keeps Paddle's ops for all of them; `fast` raises where the kernels cannot be
 built, instead of saying once, through `logging`, why training is slow.
@@ -17,6 +17,9 @@ import functools
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional, Union
 
@@ -35,6 +38,8 @@ CHOICE_VARIABLE = "PPGHOST_DEPTHWISE"
 NATIVE_EVENT = "native "
 
 _logger = logging.getLogger(__name__)
+
+_EVALUATES_FAST: ContextVar[bool] = ContextVar("evaluates_fast", default=False)
 
 Sizes = Union[DepthwiseShape, NormShape, PointwiseShape]
 
@@ -107,10 +112,11 @@ class NativeConvolution(PyLayer):
 def kernels_for(layer: nn.Layer, x: Tensor) -> Optional[NativeKernels]:
     """Return the kernels if `layer` trains on `x [N, C, H, W]` in float32 on a CPU; else None.
 
-    What kind of layer it is, and how many channels it wants, is the caller's to check.
+    Inside of `fast_evaluation` it need not train. What kind of layer it is, and how many channels it wants,
+    is the caller's to check.
     """
     is_eligible = (
-        layer.training
+        (layer.training or _EVALUATES_FAST.get())
         and paddle.in_dynamic_mode()
         and not in_sot()  # to_static's tracing of byte code, which runs in dynamic mode
         and x.place.is_cpu_place()
@@ -122,6 +128,20 @@ def kernels_for(layer: nn.Layer, x: Tensor) -> Optional[NativeKernels]:
         and not _is_mixed_precision()
     )
     return native_kernels() if is_eligible else None
+
+
+@contextmanager
+def fast_evaluation() -> Iterator[None]:
+    """Let convolutions use the native kernels in evaluation mode, too: for the evaluations of a training run.
+
+    Elsewhere a network in evaluation mode keeps Paddle's ops, so that what it answers does not depend on a
+    compiler. It holds for this thread.
+    """
+    token = _EVALUATES_FAST.set(True)
+    try:
+        yield
+    finally:
+        _EVALUATES_FAST.reset(token)
 
 
 def native_kernels() -> Optional[NativeKernels]:

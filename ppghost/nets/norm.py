@@ -78,7 +78,8 @@ class _NativeNorm(PyLayer):
 
 def _is_supported(norm: nn.Layer, x: Tensor) -> bool:
     return (
-        norm.bias is not None
+        norm.training  # the kernel normalises with the batch's own statistics
+        and norm.bias is not None
         and norm._mean.dtype == norm._variance.dtype == paddle.float32
         and not norm._use_global_stats
         and norm._data_format == "NCHW"

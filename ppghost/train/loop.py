@@ -22,6 +22,7 @@ from paddle import nn
 from ppghost.data import Batch
 from ppghost.data import Loader as BatchLoader
 from ppghost.errors import TrainingError
+from ppghost.nets.native import fast_evaluation
 from ppghost.train import dist
 from ppghost.train.amp import MixedPrecision
 from ppghost.train.ema import Ema
@@ -293,7 +294,7 @@ def evaluate(
         if step == WARMUP_STEPS:
             clock.reset()
         clock.reader_cost.add(time.perf_counter() - tic)
-        with amp.autocast(training=False):
+        with amp.autocast(training=False), fast_evaluation():
             logits = net(batch.images)
             named = loss(logits, batch.labels) if loss else {}
         losses.add({name: float(value) for name, value in named.items()}, batch.size)

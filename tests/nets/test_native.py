@@ -22,7 +22,7 @@ from ppghost.nets import native
 from ppghost.nets.depthwise import DepthwiseConv2D
 from ppghost.nets.ghostnet import BlockSpec, GhostBottleneck
 from ppghost.nets.kernels import default_cache, load_library
-from ppghost.nets.native import NativeKernels, Threads, find_threads, native_kernels
+from ppghost.nets.native import NativeKernels, Threads, fast_evaluation, find_threads, native_kernels
 from ppghost.nets.norm import normalise
 from ppghost.nets.pointwise import PointwiseConv2D
 
@@ -305,6 +305,24 @@ def test_everything_else_is_left_to_paddle() -> None:
     layer = conv()
     with paddle.amp.auto_cast(level="O1", dtype="bfloat16"):  # which Paddle itself ignores on most CPUs
         assert layer(x).dtype == nn.Conv2D.forward(layer, x).dtype
+
+
+@needs_kernels
+def test_evaluations_of_a_training_run_use_the_kernels_and_change_nothing() -> None:
+    net = GhostBottleneck(3, BlockSpec(5, 12, 8, True, 2))
+    for _ in range(20):  # the running statistics become those of the pictures
+        net(paddle.randn([8, 3, 17, 9]) * 3 + 1)
+    net.eval()
+    x = paddle.randn([4, 3, 17, 9], "float32") * 3 + 1
+    statistics = {name: value.numpy() for name, value in net.state_dict().items()}
+    expected = net(x)
+    with fast_evaluation():
+        y = net(x)
+        assert is_native(net.ghost_module_1.primary_conv._conv(x))
+    assert not is_native(net.ghost_module_1.primary_conv._conv(x))
+    assert_close([y.numpy()], [expected.numpy()])
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), statistics[name], err_msg=name)
 
 
 @needs_kernels
