@@ -14,7 +14,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "ppghost"
 
-ROCK = ("ppghost.errors", "ppghost.registry", "ppghost.files", "ppghost.cache", "ppghost.arithmetic")
+ROCK = (
+    "ppghost.errors",
+    "ppghost.registry",
+    "ppghost.files",
+    "ppghost.cache",
+    "ppghost.arithmetic",
+    "ppghost.native",
+)
 GROUND = (
     "ppghost.vision",
     "ppghost.config",
@@ -22,6 +29,7 @@ GROUND = (
     "ppghost.predict",
     "ppghost.environments",
     "ppghost.results",
+    "ppghost.runtime",
     "ppghost.unpickle",
     "ppghost.zoo.card",
     "ppghost.zoo.cards",

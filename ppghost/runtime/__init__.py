@@ -1,0 +1,1 @@
+"""ppghost's own inference engine for GhostNet on a CPU."""
