@@ -5,26 +5,48 @@
             ...
 
 A predictor is the network: `float32 [N, 3, H, W]` to `float32 [N, class_num]`. A classifier puts the pipeline
-before it and the labels behind it. Ground: never paddle; an engine's own packages are imported by its target.
+before it and the labels behind it.
+
+A folder of pictures goes through `workers` threads: each reads, decodes and prepares a batch and runs it on a
+predictor of its own, while the caller's thread gives batches out and takes the answers in, in order. Reading,
+OpenCV and the engines work without Python's lock, so the threads share the processors and nothing else. At
+most two batches a worker are under way, and the names of a folder are held in portions, so memory does not
+grow with the number of pictures.
+
+Ground: never paddle; an engine's own packages are imported by its target.
 """
 
 from __future__ import annotations
 
+import heapq
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
+from queue import SimpleQueue
+from threading import local
 from types import TracebackType
-from typing import Any, Optional, Protocol, Union
+from typing import Any, Callable, Optional, Protocol, TypeVar, Union, runtime_checkable
 
 import numpy as np
 
 from ppghost.artifact import read_artifact
 from ppghost.errors import DataError
 from ppghost.vision import Labels, Pipeline, Prediction, softmax, to_results, top_k
+from ppghost.vision.decode import read_picture
 
 Source = Union[str, Path, bytes, np.ndarray]
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+# How many names of one folder are held at once: about 20 MB. A larger folder is read once for each portion.
+NAMES_AT_ONCE = 1 << 17
+
+Item = TypeVar("Item")
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 class Predictor(Protocol):
@@ -48,6 +70,15 @@ class Predictor(Protocol):
         traceback: Optional[TracebackType],
     ) -> None:
         """Release the network."""
+        ...
+
+
+@runtime_checkable
+class ClonablePredictor(Predictor, Protocol):
+    """A predictor that can serve several threads, each with a clone."""
+
+    def clone(self) -> Predictor:
+        """Return another predictor of the same network; it shares the weights and is released by itself."""
         ...
 
 
@@ -85,59 +116,131 @@ class Classified:
         return to_results([self.predictions], [self.source])[0]
 
 
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """Pictures that go through the network at once.
+
+    Attributes:
+        names: of all pictures, in order.
+        failures: of all pictures, why one could not be read; None where it could.
+        images: `float32 [N, 3, H, W]` of those that could; None where there is none.
+    """
+
+    names: list[str]
+    failures: list[Optional[str]]
+    images: Optional[np.ndarray]
+
+
 def score_pictures(
-    predictor: Predictor, pipeline: Pipeline, sources: Iterable[Source], *, batch_size: int = 1
+    predictor: Predictor,
+    pipeline: Pipeline,
+    sources: Iterable[Source],
+    *,
+    batch_size: int = 1,
+    workers: int = 1,
 ) -> Iterator[Scored]:
-    """Yield the network's output for each picture, in order; memory holds one batch, however many there are.
+    """Yield the network's output for each picture, in order.
+
+    With several workers each runs its own clone of a `ClonablePredictor`, which is best opened with one
+    thread; the clones are released at the end. Another predictor runs in the caller's thread, and the workers
+    prepare pictures for it. Closing the generator, or an exception in it, ends the workers.
 
     Args:
         predictor: the network.
         pipeline: from picture to one row of its input.
-        sources: paths of picture files, their bytes, or arrays `uint8 [H, W, 3] RGB`.
-        batch_size: how many pictures go through the network at once.
+        sources: paths of picture files, their bytes, or arrays `uint8 [H, W, 3] RGB`; taken one by one, in
+            the caller's thread.
+        batch_size: how many pictures go through the network at once, the broken ones counted in.
+        workers: how many threads work; 1 means the caller's own and no other.
 
     Raises:
         DataError: the pipeline gives pictures of different shapes and they meet in one batch.
-        ValueError: `batch_size` is below 1.
+        ValueError: `batch_size` or `workers` is below 1.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; accepted: at least 1.")
-    names: list[str] = []
-    rows: list[Union[np.ndarray, str]] = []  # a picture's tensor, or why there is none
-    for source in sources:
-        names.append("" if isinstance(source, (bytes, np.ndarray)) else str(source))
+    for name, number in (("batch_size", batch_size), ("workers", workers)):
+        if number < 1:
+            raise ValueError(f"{name} is {number}; accepted: at least 1.")
+    iterator = iter(sources)
+    batches = iter(lambda: list(islice(iterator, batch_size)), [])
+    if workers == 1:
+        for batch in batches:
+            yield from _score(predictor, _prepare(pipeline, batch))
+    elif isinstance(predictor, ClonablePredictor):
+        with _clones(predictor, workers) as own:
+            for scored in in_order(lambda batch: _score(own(), _prepare(pipeline, batch)), batches, workers):
+                yield from scored
+    else:
+        for prepared in in_order(lambda batch: _prepare(pipeline, batch), batches, workers):
+            yield from _score(predictor, prepared)
+
+
+def in_order(work: Callable[[Given], Made], items: Iterable[Given], workers: int) -> Iterator[Made]:
+    """Yield `work(item)` of each item, in order, computed by `workers` threads.
+
+    At most two items a worker are taken ahead. The first exception of `work`, in order, is raised here. When
+    the generator is closed, what is waiting is dropped and what is running is waited for.
+    """
+    pending: deque[Future[Made]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="ppghost") as pool:
         try:
-            rows.append(pipeline.to_chw(_load(source)))
+            for item in items:
+                pending.append(pool.submit(work, item))
+                if len(pending) == 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+@contextmanager
+def _clones(predictor: ClonablePredictor, count: int) -> Iterator[Callable[[], Predictor]]:
+    """Yield a function that gives each of `count` threads its own predictor, always the same one."""
+    with ExitStack() as stack:
+        free: SimpleQueue[Predictor] = SimpleQueue()
+        free.put(predictor)
+        for _ in range(count - 1):
+            free.put(stack.enter_context(predictor.clone()))
+        taken = local()
+
+        def own() -> Predictor:
+            if not hasattr(taken, "predictor"):
+                taken.predictor = free.get_nowait()
+            result: Predictor = taken.predictor
+            return result
+
+        yield own
+
+
+def _prepare(pipeline: Pipeline, sources: list[Source]) -> _Batch:
+    """Return the pictures as rows of one array; a broken one is left out, and why is noted."""
+    names = ["" if isinstance(source, (bytes, np.ndarray)) else str(source) for source in sources]
+    failures: list[Optional[str]] = []
+    rows: list[np.ndarray] = []
+    for source in sources:
+        try:
+            picture = source if isinstance(source, (bytes, np.ndarray)) else read_picture(source)
+            rows.append(pipeline.to_chw(picture))
+            failures.append(None)
         except DataError as error:
-            rows.append(str(error))
-        if sum(isinstance(row, np.ndarray) for row in rows) == batch_size or len(rows) == 4 * batch_size:
-            yield from _score_batch(predictor, names, rows)
-            names, rows = [], []
-    yield from _score_batch(predictor, names, rows)
-
-
-def _score_batch(
-    predictor: Predictor, names: list[str], rows: list[Union[np.ndarray, str]]
-) -> Iterator[Scored]:
-    images = [row for row in rows if isinstance(row, np.ndarray)]
-    shapes = {image.shape for image in images}
+            failures.append(str(error))
+    shapes = {row.shape for row in rows}
     if len(shapes) > 1:
         raise DataError(
             f"Pictures of one batch have different shapes after the pipeline: {sorted(shapes)}. "
             "Put a CropImage at the pipeline's end, or use batch_size 1."
         )
-    outputs = iter(predictor(np.stack(images)) if images else ())
-    for name, row in zip(names, rows):
-        yield Scored(name, None, row) if isinstance(row, str) else Scored(name, next(outputs))
+    images = np.stack(rows) if len(rows) > 1 else rows[0][np.newaxis] if rows else None
+    return _Batch(names, failures, images)
 
 
-def _load(source: Source) -> Union[bytes, np.ndarray]:
-    if isinstance(source, (bytes, np.ndarray)):
-        return source
-    try:
-        return Path(source).read_bytes()
-    except OSError as error:
-        raise DataError(f"The picture cannot be read: {error.strerror or error}.") from error
+def _score(predictor: Predictor, batch: _Batch) -> list[Scored]:
+    outputs = iter(() if batch.images is None else predictor(batch.images))
+    return [
+        Scored(name, next(outputs) if failure is None else None, failure)
+        for name, failure in zip(batch.names, batch.failures)
+    ]
 
 
 class Classifier:
@@ -195,12 +298,16 @@ class Classifier:
             gives_logits=artifact.facts.output == "logits",
         )
 
-    def classify(self, sources: Iterable[Source], *, batch_size: int = 1) -> Iterator[Classified]:
+    def classify(
+        self, sources: Iterable[Source], *, batch_size: int = 1, workers: int = 1
+    ) -> Iterator[Classified]:
         """Yield the answer for each picture, in order; a broken picture's answer says what is wrong with it.
 
         Args and raises as in `score_pictures`.
         """
-        for scored in score_pictures(self.predictor, self.pipeline, sources, batch_size=batch_size):
+        for scored in score_pictures(
+            self.predictor, self.pipeline, sources, batch_size=batch_size, workers=workers
+        ):
             if scored.output is None:
                 yield Classified(scored.source, (), scored.failure)
             else:
@@ -236,7 +343,15 @@ class Classifier:
 
 
 def list_pictures(source: Union[str, Path], list_file: Optional[Union[str, Path]] = None) -> list[Path]:
-    """Return the sorted paths of the pictures that a user means, as PaddleClas finds them.
+    """Return the paths that `find_pictures` yields. For a folder of millions take that one."""
+    return list(find_pictures(source, list_file))
+
+
+def find_pictures(source: Union[str, Path], list_file: Optional[Union[str, Path]] = None) -> Iterator[Path]:
+    """Return an iterator over the sorted paths of the pictures that a user means, as PaddleClas finds them.
+
+    Folders are read while it goes on; of the names in one folder, or of the lines in a list, a bounded number
+    is held, however many there are.
 
     Args:
         source: a picture file; or a folder, searched to its depths for .jpg, .jpeg, .png and .bmp in any
@@ -244,33 +359,81 @@ def list_pictures(source: Union[str, Path], list_file: Optional[Union[str, Path]
         list_file: a file with one path a line; a label behind the path is left out.
 
     Raises:
-        DataError: `source` or `list_file` is missing, a folder cannot be read, or there is no picture.
+        DataError: `source` or `list_file` is missing, or there is no picture, all told at once; a folder
+            cannot be read, told when it is reached.
     """
     source = Path(source)
     if list_file is not None:
-        pictures = [source / name for name in _listed_names(Path(list_file))]
+        numbered = sorted_in_portions(lambda: _listed_names(Path(list_file)))
+        found: Iterator[Path] = (source.joinpath(*parts) for parts, _ in numbered)
     elif os.path.isdir(source):
-        found = (Path(root, name) for root, _, names in os.walk(source, onerror=_refuse) for name in names)
-        pictures = [path for path in found if path.suffix.lower() in PICTURE_SUFFIXES]
+        found = _walk(source)
     elif os.path.exists(source):
-        pictures = [source]
+        return iter([source])
     else:
         raise DataError(f"There is no picture or folder '{source}'. Give the path of either.")
-    if not pictures:
+    first = next(found, None)
+    if first is None:
         accepted = ", ".join(PICTURE_SUFFIXES)
         raise DataError(f"There is no picture in '{list_file or source}'. Accepted in a folder: {accepted}.")
-    return sorted(pictures)
+    return chain([first], found)
 
 
-def _refuse(error: OSError) -> None:
-    raise DataError(f"The folder '{error.filename}' cannot be read: {error.strerror}.") from error
+def count_pictures(source: Union[str, Path], list_file: Optional[Union[str, Path]] = None) -> int:
+    """Return how many paths `find_pictures` yields, in less time than it takes; args and raises as there."""
+    if list_file is not None:
+        return sum(1 for _ in _listed_names(Path(list_file)))
+    if not os.path.isdir(source):
+        return 1
+    return sum(
+        count_pictures(os.path.join(source, name)) if is_folder else 1 for name, is_folder in _entries(source)
+    )
 
 
-def _listed_names(list_file: Path) -> Iterator[str]:
+def sorted_in_portions(read: Callable[[], Iterable[Item]], size: int = NAMES_AT_ONCE) -> Iterator[Item]:
+    """Yield what `read` gives, sorted, holding at most `size` items at once.
+
+    Args:
+        read: gives all items, no two of them equal; called once for each portion.
+        size: the length of a portion, at least 1.
+    """
+    portion: list[Any] = heapq.nsmallest(size, read())
+    while portion:
+        yield from portion
+        last = portion[-1]
+        is_last = len(portion) < size
+        portion = [] if is_last else heapq.nsmallest(size, (item for item in read() if item > last))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for name, is_folder in sorted_in_portions(lambda: _entries(folder)):
+        if is_folder:
+            yield from _walk(folder / name)
+        else:
+            yield folder / name
+
+
+def _entries(folder: Union[str, Path]) -> Iterator[tuple[str, bool]]:
+    """Yield the names of pictures and folders in a folder, and whether each is a folder."""
     try:
-        lines = list_file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"The list '{list_file}' cannot be read: {error}.") from error
-    for line in filter(None, map(str.strip, lines)):
-        name, _, label = line.rpartition(" ")
-        yield name.strip() if name and label.isdecimal() else line
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield entry.name, True
+                elif os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES and not entry.is_dir():
+                    yield entry.name, False
+    except OSError as error:
+        raise DataError(f"The folder '{folder}' cannot be read: {error.strerror}.") from error
+
+
+def _listed_names(list_file: Path) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Yield the path of each line, as its parts so that it sorts as paths do, and the line's number."""
+    try:
+        with list_file.open("rb") as lines:
+            for number, raw in enumerate(lines, start=1):
+                line = os.fsdecode(raw).strip()
+                name, _, label = line.rpartition(" ")
+                if line:
+                    yield Path(name.strip() if name and label.isdecimal() else line).parts, number
+    except OSError as error:
+        raise DataError(f"The list '{list_file}' cannot be read: {error.strerror or error}.") from error

@@ -1,31 +1,65 @@
-"""Decoding: bytes of a picture file -> `uint8 [H, W, 3] RGB`. Ground: NumPy, OpenCV, Pillow; never paddle."""
+"""Reading and decoding: a picture file -> its bytes -> `uint8 [H, W, 3] RGB`.
+
+Every file gets the right pixels or a DataError, the same with every OpenCV from 4.6 to 5.0; where those
+differ, the difference is levelled out here. Ground: NumPy, OpenCV, Pillow; never paddle.
+"""
 
 from __future__ import annotations
 
 import io
+import os
+import stat
+import struct
+import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Union
 
 import cv2
 import numpy as np
 from PIL import Image as PilImage
+from PIL import ImageOps
 
-from ppghost.errors import DataError
+from ppghost.errors import ConfigError, DataError
 from ppghost.vision.checks import check_choice
+from ppghost.vision.header import Header, is_whole_jpeg, read_header, without_animation
 from ppghost.vision.op import OPS, Image, Picture, Rng
+
+# Room for the cameras of phones (108 million) and scanned film; 450 MB once decoded.
+MAX_PIXELS = 150_000_000
+MAX_PIXELS_VARIABLE = "PPGHOST_MAX_PIXELS"
+# The most that an uncompressed file needs: four channels of 16 bits.
+_BYTES_PER_PIXEL = 8
+# What Pillow's readers raise on broken bytes.
+_PILLOW_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    PilImage.DecompressionBombError,
+)
 
 
 @OPS.add("DecodeImage")
 @dataclass(frozen=True)
 class DecodeImage:
-    """Decode the bytes of a JPEG, PNG, BMP, WebP or TIFF file to `uint8 [H, W, 3]`.
+    """Decode the bytes of a JPEG, PNG, BMP, WebP, TIFF or GIF file to `uint8 [H, W, 3]`.
 
     What happens to unusual files. With `backend: cv2`: greyscale becomes three equal channels, an alpha
-    channel is dropped, 16 bits are cut to the upper 8, the EXIF orientation is applied, CMYK is converted.
-    With `backend: pil`: the same but for EXIF, which is not applied, and 16-bit greyscale, which Pillow clips
-    to 255.
+    channel or transparent colour is dropped, 16 bits are cut to the upper 8, the EXIF orientation is applied,
+    CMYK is converted, also where Adobe stored it inverted. With `backend: pil`: the same but for EXIF, which
+    is not applied, and 16-bit greyscale, which Pillow clips to 255.
 
-    A file that was cut off is refused by Pillow and by OpenCV 4.11 and 5.0; OpenCV 4.6 decodes what is there.
+    Of an animated GIF or WebP the first frame counts; of an animated PNG the picture that readers without
+    animation show; of a TIFF of several pages the first.
+
+    Refused: a file that was cut off; a JPEG without its end marker; a picture of more than 150 million
+    pixels, before it is decoded (the environment variable PPGHOST_MAX_PIXELS sets another limit).
 
     A picture that is decoded already (an array or a Pillow image) is taken as RGB and passes through the
     remaining steps. PaddleClas takes an array as BGR; nothing else here is BGR, so that would be a trap.
@@ -38,7 +72,7 @@ class DecodeImage:
         backend: "cv2" or "pil"; their JPEG decoders may differ by one level.
 
     Raises:
-        DataError: the bytes are no picture, or a truncated one; the message says what is wrong.
+        DataError: the bytes are no picture, a truncated or a too large one; the message says what is wrong.
     """
 
     to_np: bool = True
@@ -64,14 +98,65 @@ class DecodeImage:
         return array.transpose(2, 0, 1) if self.to_np and self.channel_first else array
 
 
+def read_picture(path: Union[str, Path]) -> bytes:
+    """Return the bytes of a picture file.
+
+    Raises:
+        DataError: it cannot be read, is no file (a folder, a pipe, a device), or longer than any picture
+            within the limit; the message does not name it.
+    """
+    longest = _BYTES_PER_PIXEL * max_pixels()
+    try:
+        # Without O_NONBLOCK a pipe that nobody writes to would hold us here for ever.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(descriptor, "rb", buffering=0) as stream:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise DataError(
+                    "The picture cannot be read: it is no file, but a folder, a pipe or a device."
+                )
+            if status.st_size > longest:
+                raise DataError(
+                    f"The picture cannot be read: its file has {status.st_size} bytes; accepted: {longest}, "
+                    f"{_BYTES_PER_PIXEL} for each pixel of the limit {MAX_PIXELS_VARIABLE}."
+                )
+            return stream.read()
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character in it
+        raise DataError(
+            f"The picture cannot be read: {getattr(error, 'strerror', None) or error}."
+        ) from error
+
+
+def max_pixels() -> int:
+    """Return how many pixels a picture may have: PPGHOST_MAX_PIXELS of the environment, or the default.
+
+    Raises:
+        ConfigError: the variable is no whole number of at least 1.
+    """
+    text = os.environ.get(MAX_PIXELS_VARIABLE)
+    if text is None:
+        return MAX_PIXELS
+    if not text.isdecimal() or not int(text):
+        raise ConfigError(
+            f"The environment variable {MAX_PIXELS_VARIABLE} is {text!r}; accepted: a whole number of pixels."
+        )
+    return int(text)
+
+
 def decode_with_opencv(data: Union[bytes, bytearray, memoryview]) -> np.ndarray:
     """Return `uint8 [H, W, 3] RGB`, the EXIF orientation applied.
 
     Raises:
-        DataError: OpenCV cannot decode the bytes.
+        DataError: the bytes are no picture, a truncated or a too large one.
     """
-    if len(data) == 0:
-        raise DataError("The picture file is empty (0 bytes).")
+    data = bytes(data)
+    header = _checked_header(data)
+    if header.kind == "JPEG" and not is_whole_jpeg(data):
+        raise DataError("The picture is truncated: its JPEG end marker is missing.")
+    if header.kind == "GIF" or (header.kind == "WEBP" and header.is_extended):
+        return np.array(_pillow(data, header, is_turned=True))
+    if header.kind == "PNG" and header.is_extended:
+        data = without_animation(data)
     raw = np.frombuffer(data, np.uint8)
     try:
         if hasattr(cv2, "IMREAD_COLOR_RGB"):
@@ -82,7 +167,7 @@ def decode_with_opencv(data: Union[bytes, bytearray, memoryview]) -> np.ndarray:
     except cv2.error as error:
         raise DataError(f"OpenCV cannot decode the picture: {error.err}.") from error
     if decoded is None:
-        raise DataError(f"OpenCV cannot decode the picture ({len(data)} bytes, {_first_bytes(data)}).")
+        raise DataError(f"The {header.kind} picture is broken or truncated ({len(data)} bytes).")
     return decoded
 
 
@@ -90,13 +175,32 @@ def decode_with_pillow(data: bytes) -> PilImage.Image:
     """Return an RGB Pillow image, the EXIF orientation not applied.
 
     Raises:
-        DataError: Pillow cannot decode the bytes.
+        DataError: the bytes are no picture, a truncated or a too large one.
     """
+    return _pillow(data, _checked_header(data), is_turned=False)
+
+
+def _checked_header(data: bytes) -> Header:
+    if not data:
+        raise DataError("The picture file is empty (0 bytes).")
+    header = read_header(data)
+    _check_size(header.width, header.height)
+    return header
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > max_pixels():
+        raise DataError(
+            f"The picture has {width} x {height} = {width * height} pixels; accepted: {max_pixels()}. Make "
+            f"it smaller, or allow it: {MAX_PIXELS_VARIABLE}={width * height} in the environment."
+        )
+
+
+def _pillow(data: bytes, header: Header, *, is_turned: bool) -> PilImage.Image:
+    """Return an RGB image, turned as EXIF says where `is_turned` asks for it."""
     try:
-        return PilImage.open(io.BytesIO(data)).convert("RGB")
-    except (OSError, SyntaxError, ValueError, PilImage.DecompressionBombError) as error:
-        raise DataError(f"Pillow cannot decode the picture ({len(data)} bytes): {error}.") from error
-
-
-def _first_bytes(data: Union[bytes, bytearray, memoryview]) -> str:
-    return "first bytes " + bytes(data[:4]).hex(" ")
+        image: PilImage.Image = PilImage.open(io.BytesIO(data), formats=(header.kind,))
+        _check_size(*image.size)  # the frame of a GIF may be larger than its screen
+        return (ImageOps.exif_transpose(image) if is_turned else image).convert("RGB")
+    except _PILLOW_ERRORS as error:
+        raise DataError(f"The {header.kind} picture is broken or truncated: {error}.") from error
