@@ -51,9 +51,10 @@ class DecodeImage:
     """Decode the bytes of a JPEG, PNG, BMP, WebP, TIFF or GIF file to `uint8 [H, W, 3]`.
 
     What happens to unusual files. With `backend: cv2`: greyscale becomes three equal channels, an alpha
-    channel or transparent colour is dropped, 16 bits are cut to the upper 8, the EXIF orientation is applied,
-    CMYK is converted, also where Adobe stored it inverted. With `backend: pil`: the same but for EXIF, which
-    is not applied, and 16-bit greyscale, which Pillow clips to 255.
+    channel or transparent colour is dropped, 16 bits are cut to the upper 8 (in a colour TIFF: rounded), the
+    EXIF orientation is applied, the CMYK of a JPEG is taken as stored inverted, as Adobe does it, with or
+    without its mark. With `backend: pil`: the same but for EXIF, which is not applied, and 16-bit greyscale,
+    which Pillow clips to 255.
 
     Of an animated GIF or WebP the first frame counts; of an animated PNG the picture that readers without
     animation show; of a TIFF of several pages the first.
@@ -107,14 +108,10 @@ def read_picture(path: Union[str, Path]) -> bytes:
     """
     longest = _BYTES_PER_PIXEL * max_pixels()
     try:
-        # Without O_NONBLOCK a pipe that nobody writes to would hold us here for ever.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with open(descriptor, "rb", buffering=0) as stream:
-            status = os.fstat(descriptor)
+        with open(path, "rb", buffering=0, opener=_open_at_once) as stream:
+            status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise DataError(
-                    "The picture cannot be read: it is no file, but a folder, a pipe or a device."
-                )
+                raise DataError("The picture cannot be read: it is no file, but a pipe or a device.")
             if status.st_size > longest:
                 raise DataError(
                     f"The picture cannot be read: its file has {status.st_size} bytes; accepted: {longest}, "
@@ -125,6 +122,11 @@ def read_picture(path: Union[str, Path]) -> bytes:
         raise DataError(
             f"The picture cannot be read: {getattr(error, 'strerror', None) or error}."
         ) from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # Without O_NONBLOCK a pipe that nobody writes to would hold us here for ever.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def max_pixels() -> int:

@@ -68,9 +68,9 @@ def test_bytes_an_array_and_a_pillow_image_give_the_same() -> None:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"", "empty|cannot decode"),
-        (b"no picture at all", "cannot decode"),
-        (b"\xff\xd8\xff\xe0", "cannot decode"),
+        (b"", "empty"),
+        (b"no picture at all", "is no picture"),
+        (b"\xff\xd8\xff\xe0", "truncated"),
     ],
 )
 def test_what_is_no_picture_is_an_error_with_the_reason(backend: str, data: bytes, sentence: str) -> None:
