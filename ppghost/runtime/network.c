@@ -1,0 +1,156 @@
+/* Arrange values in vectors of channels and pack the weights in the order in which the kernels read them. */
+#include "network.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+enum { LINE_BYTES = 64, HUGE_BYTES = 2 << 20 };
+
+typedef struct GhostNetwork GhostNetwork;
+
+float *allocate_floats(size_t count)
+{
+    if (count > SIZE_MAX / 8)
+        return NULL;
+    const size_t bytes = count * sizeof(float), unit = bytes >= HUGE_BYTES ? HUGE_BYTES : LINE_BYTES;
+    const size_t rounded = (bytes + unit - 1) / unit * unit;
+    float *memory = aligned_alloc(unit, rounded ? rounded : unit);
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (memory && unit == HUGE_BYTES)
+        madvise(memory, rounded, MADV_HUGEPAGE); /* fewer address translations; refused is no harm */
+#endif
+    return memory;
+}
+
+static long rounded_up(long count, int lanes) { return (count + lanes - 1) / lanes * lanes; }
+
+/* ------------------------------------------------------------------ layouts */
+
+static Layout layout_of(const GhostNetwork *network, int number)
+{
+    const Value *value = &network->program.value[number];
+    const int lanes = network->kernels->lanes;
+    const StepKind kind = network->program.step[number - 1].kind;
+    if (kind == DEPTHWISE)
+        return network->layout[network->program.step[number - 1].from];
+    Layout layout = {.parts = kind == STEM ? 1 : value->parts};
+    layout.part_channels = value->channels / layout.parts;
+    layout.part_pitch = rounded_up(layout.part_channels, lanes);
+    layout.pitch = layout.parts * layout.part_pitch;
+    layout.half = layout.parts == 2 ? layout.part_pitch : value->channels / 2;
+    return layout;
+}
+
+/* The place of a channel within a pixel. */
+static long place_of(const Layout *layout, int channel)
+{
+    return channel / layout->part_channels * layout->part_pitch + channel % layout->part_channels;
+}
+
+/* ------------------------------------------------------------------ packing */
+
+typedef struct {
+    const char *content;
+    float *next; /* NULL: only count */
+    size_t floats;
+    int lanes;
+} Packer;
+
+static float *take(Packer *packer, size_t floats)
+{
+    float *place = packer->next;
+    packer->floats += floats;
+    if (place)
+        memset(packer->next, 0, floats * sizeof(float));
+    packer->next += place ? floats : 0;
+    return place;
+}
+
+static float read_float(const Packer *packer, long offset, size_t index)
+{
+    float value;
+    memcpy(&value, packer->content + offset + index * sizeof(float), sizeof value);
+    return value;
+}
+
+/* Pack [channels, depth] as [vectors, depth, lanes]; the channel's place says into which lane it comes. */
+static const float *pack_rows(Packer *packer, const Layout *to, const Step *step, int depth, long offset, long second)
+{
+    float *packed = take(packer, (size_t)to->pitch * depth);
+    const int channels = step->channels, half = depth / 2, is_split = second != NONE;
+    for (int c = 0; packed && c < channels; c++) {
+        const long place = place_of(to, c);
+        float *lane = packed + place / packer->lanes * depth * packer->lanes + place % packer->lanes;
+        for (int k = 0; k < depth; k++) {
+            const int is_second = is_split && k >= half, row = is_second ? k - half : k, rows = is_split ? half : depth;
+            const size_t index = step->is_transposed ? (size_t)row * channels + c : (size_t)c * rows + row;
+            lane[(long)k * packer->lanes] = read_float(packer, is_second ? second : offset, index);
+        }
+    }
+    return packed;
+}
+
+static void pack_step(Packer *packer, GhostNetwork *network, int number)
+{
+    const Step *step = &network->program.step[number];
+    const Layout *from = &network->layout[step->from];
+    Packed *packed = &network->packed[number];
+    Layout to = network->layout[number + 1];
+    const int taps = step->kernel * step->kernel;
+    if (step->kind == GHOST) { /* its 1x1 convolution makes the first half */
+        to.parts = 1;
+        to.pitch = to.part_pitch;
+    }
+    packed->vectors = (int)(to.pitch / packer->lanes);
+    switch (step->kind) {
+    case STEM:
+    case DEPTHWISE:
+        packed->depth = taps * (step->kind == STEM ? network->program.channels : 1);
+        break;
+    case POINTWISE:
+    case GHOST:
+    case DENSE:
+        packed->depth = from->parts * from->part_channels;
+        break;
+    case MEAN:
+        packed->vectors = (int)(from->pitch / packer->lanes);
+        return;
+    case SOFTMAX:
+        return;
+    }
+    packed->weight = pack_rows(packer, &to, step, packed->depth, step->weight, step->second);
+    packed->bias = pack_rows(packer, &to, step, 1, step->bias, NONE);
+    if (step->kind == GHOST) {
+        packed->cheap_weight = pack_rows(packer, &to, step, taps, step->cheap_weight, NONE);
+        packed->cheap_bias = pack_rows(packer, &to, step, 1, step->cheap_bias, NONE);
+    }
+}
+
+static size_t pack_steps(GhostNetwork *network, const char *content, float *memory)
+{
+    Packer packer = {content, memory, 0, network->kernels->lanes};
+    for (int i = 0; i < network->program.steps; i++)
+        pack_step(&packer, network, i);
+    return packer.floats;
+}
+
+int pack_network(GhostNetwork *network, const char *content)
+{
+    const Program *program = &network->program;
+    for (int i = 1; i <= program->steps; i++)
+        network->layout[i] = layout_of(network, i);
+    network->tail = program->steps;
+    while (network->tail && !program->value[program->step[network->tail - 1].from].is_map)
+        network->tail--;
+    const size_t floats = pack_steps(network, content, NULL);
+    network->weights = allocate_floats(floats);
+    network->weight_bytes = floats * sizeof(float);
+    if (!network->weights)
+        return -1;
+    pack_steps(network, content, network->weights);
+    return 0;
+}
