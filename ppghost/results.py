@@ -36,15 +36,25 @@ def results_file(path: Union[str, Path]) -> Iterator[Write]:
     if path.suffix.lower() not in _FORMS:
         raise OutputError(f"Results cannot be written as '{path.name}'. Accepted: {', '.join(_FORMS)}.")
     with replaced_file(path) as part:
-        # A file name that is no UTF-8 is escaped; in JSON the escape is the one that JSON itself has.
+        # The bytes of a file name that are no UTF-8 are escaped, in CSV as in JSON.
         with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
             with _FORMS[path.suffix.lower()](stream) as write:
                 yield write
 
 
+def printable(text: str) -> str:
+    """Return a text that can be encoded: the bytes of a file name that are no UTF-8 are escaped."""
+    return text.encode("utf-8", errors="backslashreplace").decode("utf-8")
+
+
+def json_line(result: Result) -> str:
+    """Return a result as JSON on one line; the escapes of `printable` are those that JSON itself has."""
+    return printable(json.dumps(result, ensure_ascii=False))
+
+
 @contextmanager
 def _json_lines(stream: TextIO) -> Iterator[Write]:
-    yield lambda result: stream.write(json.dumps(result, ensure_ascii=False) + "\n")
+    yield lambda result: stream.write(json_line(result) + "\n")
 
 
 @contextmanager
@@ -53,7 +63,7 @@ def _json_list(stream: TextIO) -> Iterator[Write]:
 
     def write(result: Result) -> None:
         nonlocal opening
-        stream.write(opening + json.dumps(result, ensure_ascii=False))
+        stream.write(opening + json_line(result))
         opening = ",\n"
 
     yield write

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, Optional
+from typing import Any, Optional, TextIO
 
 from tqdm import tqdm
 
@@ -64,15 +64,19 @@ def this_rank() -> int:
 
 
 @contextlib.contextmanager
-def logging_to(log_file: Optional[Path], log_ranks: Collection[int] = (0,)) -> Iterator[None]:
-    """Send the log to standard output and to a file, from the given ranks; the others tell errors only.
+def logging_to(
+    log_file: Optional[Path], log_ranks: Collection[int] = (0,), *, terminal: Optional[TextIO] = None
+) -> Iterator[None]:
+    """Send the log to the terminal and to a file, from the given ranks; the others tell errors only.
+
+    `terminal` is standard output unless given: standard error where the results go to standard output.
 
     Where one of the two fails later, the other goes on.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    handlers: list[logging.Handler] = [_Terminal(sys.stdout)]
+    handlers: list[logging.Handler] = [_Terminal(terminal or sys.stdout)]
     handlers[0].name = "on the terminal"
     if log_file is not None and this_rank() == 0:
         try:

@@ -48,6 +48,7 @@ epoch_N.* every Global.save_interval epochs. A name is a path without suffix: ou
     "infer": """examples:
   ppghost infer --artifact inference picture.jpg photos/
   ppghost infer --artifact inference --list list.txt --topk 3 --output results.csv
+  ppghost infer --artifact inference --batch-size 8 --threads 4 --output results.jsonl photos/
   ppghost infer -c my.yaml -o Global.pretrained_model=output/best_model -o Infer.infer_imgs=photos
 """,
     "export": """example:
@@ -103,6 +104,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     infer.add_argument(
         "--batch-size", type=_count, metavar="N", help="pictures per run (default: as configured, or 1)"
+    )
+    infer.add_argument(
+        "--threads", type=_count, metavar="N", help="processors to work on pictures (default: all)"
     )
     infer.add_argument("--output", metavar="FILE", help="write results to FILE.jsonl, .csv or .json")
     infer.add_argument("--engine", help="engine for --artifact: native or onednn (default: onednn)")

@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+import os
+import sys
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Callable, Optional
 
+import cv2
+from tqdm import tqdm
+
 from ppghost.config import Config, shipped_file
 from ppghost.errors import ConfigError, DataError
-from ppghost.predict import Classifier, list_pictures, score_pictures
-from ppghost.results import results_file
+from ppghost.predict import Classifier, count_pictures, find_pictures, score_pictures
+from ppghost.results import json_line, printable, results_file
 from ppghost.vision import Labels, Pipeline
 from ppghost.vision.postprocess import Topk
 
@@ -25,6 +31,21 @@ _LOG = logging.getLogger(__name__)
 
 # One answer: the picture's path, PaddleClas' result dict or None, and why there is none.
 Answer = tuple[str, Optional[dict[str, Any]], Optional[str]]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures that a command names.
+
+    Attributes:
+        paths: found while they are asked for, once.
+        is_single: whether there is one and no more.
+        total: how many there are; None where no progress bar would show it, since a folder may hold millions.
+    """
+
+    paths: Iterator[Path]
+    is_single: bool
+    total: Optional[int]
 
 
 def labels_of(config: Config) -> Optional[Labels]:
@@ -63,21 +84,49 @@ def labels_of(config: Config) -> Optional[Labels]:
     return labels
 
 
-def pictures_of(options: argparse.Namespace, config: Optional[Config]) -> list[Path]:
+def pictures_of(options: argparse.Namespace, config: Optional[Config]) -> Pictures:
     """Return the pictures that the command line or the configuration names.
 
     Raises:
         DataError: there is none, or one is not there.
     """
+    places: list[tuple[Any, Any]]  # a picture or folder, and the list of what is meant in it
     if options.inputs and options.list:
         raise DataError("Both PICTURE arguments and --list are given; give one of them.")
     if options.list:
-        return list_pictures(Path(options.list).parent, options.list)
-    if options.inputs:
-        return [picture for source in options.inputs for picture in list_pictures(source)]
-    if config is None or config.Infer is None or config.Infer.infer_imgs is None:
+        places = [(Path(options.list).parent, options.list)]
+    elif options.inputs:
+        places = [(source, None) for source in options.inputs]
+    elif config is None or config.Infer is None or config.Infer.infer_imgs is None:
         raise DataError("No picture is given. Name files or folders, --list FILE, or -o Infer.infer_imgs=...")
-    return list_pictures(config.Infer.infer_imgs, config.Infer.infer_list)
+    else:
+        places = [(config.Infer.infer_imgs, config.Infer.infer_list)]
+    # A list, so that a place where nothing is is told now and not after hours.
+    paths = chain.from_iterable([find_pictures(*place) for place in places])
+    first = list(islice(paths, 2))
+    is_counted = len(first) > 1 and sys.stderr.isatty()
+    total = sum(count_pictures(*place) for place in places) if is_counted else None
+    return Pictures(chain(first, paths), len(first) == 1, total)
+
+
+def threads_of(options: argparse.Namespace, pictures: Pictures) -> tuple[int, int]:
+    """Return how many threads work on pictures and how many the network uses in each of them.
+
+    One picture gets all threads in the network; many get one thread each, which is the faster division.
+    Side effect where many work: OpenCV's own threads, which would get in their way, are switched off for the
+    whole process.
+    """
+    count: int = options.threads or usable_processors()
+    if pictures.is_single:
+        return 1, count
+    if count > 1:
+        cv2.setNumThreads(1)
+    return count, 1
+
+
+def usable_processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
@@ -93,8 +142,8 @@ def writing(
 
 
 def tell(
-    answers: Iterator[Answer],
-    pictures: Sequence[Path],
+    answers: Generator[Answer, None, None],
+    pictures: Pictures,
     path: Optional[str],
     show: Callable[[dict[str, Any]], None],
 ) -> int:
@@ -103,29 +152,33 @@ def tell(
     Raises:
         DataError: the only picture cannot be read.
     """
-    from tqdm import tqdm
-
-    failures = 0
-    with writing(path, show) as write:
-        for source, result, failure in tqdm(
-            answers, total=len(pictures), unit="picture", disable=None if len(pictures) > 1 else True
-        ):
-            if result is None:
-                if len(pictures) == 1:
-                    raise DataError(f"{source}: {failure}")
-                failures += 1
-                _LOG.error("%s: %s", source, failure)
-            else:
+    done = failures = 0
+    # tqdm shows no bar where standard error is no terminal.
+    bar = tqdm(total=pictures.total, unit="picture", disable=True if pictures.is_single else None)
+    started = time.monotonic()
+    with contextlib.closing(answers), writing(path, show) as write, bar:
+        for source, result, failure in answers:
+            if result is not None:
                 write(result)
+            elif pictures.is_single:
+                raise DataError(f"{source}: {failure}")
+            else:
+                failures += 1
+                _LOG.error("%s: %s", printable(source), failure)
+            done += 1
+            bar.update()
+    seconds = time.monotonic() - started
+    if not pictures.is_single:
+        _LOG.info("%d pictures in %.1f s: %.0f pictures/s", done, seconds, done / seconds)
     if failures:
-        _LOG.error("%d of %d pictures could not be read.", failures, len(pictures))
+        _LOG.error("%d of %d pictures could not be read.", failures, done)
     return 1 if failures else 0
 
 
 def answers_of_config(
-    config: Config, pictures: Sequence[Path], *, topk: Optional[int], batch_size: Optional[int]
-) -> Iterator[Answer]:
-    """Build the network of a configuration and yield its answer for each picture.
+    config: Config, pictures: Pictures, *, topk: Optional[int], batch_size: Optional[int], workers: int
+) -> Generator[Answer, None, None]:
+    """Build the network of a configuration and return an iterator over its answers, one for each picture.
 
     Raises:
         GhostError: the weights or the labels cannot be used.
@@ -149,37 +202,46 @@ def answers_of_config(
     scored = score_pictures(
         predictor,
         Pipeline(config.Infer.transforms),
-        pictures,
+        pictures.paths,
         batch_size=batch_size or config.Infer.batch_size,
+        workers=workers,
     )
-    for one in scored:
-        if one.output is None:
-            yield one.source, None, one.failure
-        else:
-            [result] = post_process(one.output[None], [one.source], labels)
-            yield one.source, result, None
+    return (
+        (one.source, None, one.failure)
+        if one.output is None
+        else (one.source, post_process(one.output[None], [one.source], labels)[0], None)
+        for one in scored
+    )
 
 
 def answers_of_artifact(
     folder: str,
-    pictures: Sequence[Path],
+    pictures: Pictures,
     *,
     topk: Optional[int],
     batch_size: Optional[int],
     engine: Optional[str],
-) -> Iterator[Answer]:
-    """Open a shipped folder and yield its answer for each picture.
+    threads: tuple[int, int],
+) -> Generator[Answer, None, None]:
+    """Open a shipped folder and return an iterator over its answers, one for each picture.
 
     Raises:
         GhostError: the folder or the engine cannot be used.
     """
+    workers, network_threads = threads
     options = {} if engine is None else {"engine": engine}
-    with ExitStack() as stack:
-        classifier = stack.enter_context(Classifier.from_artifact(folder, topk=topk, **options))
-        for answer in classifier.classify(pictures, batch_size=batch_size or 1):
+    classifier = Classifier.from_artifact(folder, topk=topk, threads=network_threads, **options)
+    return _answers(classifier, pictures, batch_size or 1, workers)
+
+
+def _answers(
+    classifier: Classifier, pictures: Pictures, batch_size: int, workers: int
+) -> Generator[Answer, None, None]:
+    with classifier:
+        for answer in classifier.classify(pictures.paths, batch_size=batch_size, workers=workers):
             yield answer.source, None if answer.failure else answer.to_dict(), answer.failure
 
 
 def show_json(result: dict[str, Any]) -> None:
-    """Print a result as one JSON line."""
-    print(json.dumps(result, ensure_ascii=False))
+    """Print a result as one JSON line, above a progress bar where there is one."""
+    tqdm.write(json_line(result))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,14 +118,15 @@ def evaluate(options: argparse.Namespace) -> int:
 def infer(options: argparse.Namespace) -> int:
     """Classify pictures with an exported folder (--artifact) or with training weights (-c, as in PaddleClas).
 
-    Results go to standard output or to --output; broken pictures are reported, and the exit code is then 1.
+    Results go to standard output or to --output; broken pictures are reported and skipped, and the exit code
+    is then 1. A picture of more than 150 million pixels counts as broken; PPGHOST_MAX_PIXELS sets the limit.
     """
     if (options.artifact is None) == (options.config is None):
         raise ConfigError("Give either --artifact FOLDER or -c CONFIG.")
     if options.artifact is not None:
         if options.override or options.profiler_options:
             raise ConfigError("-o and -p change a configuration; an exported folder (--artifact) has none.")
-        with logging_to(None):
+        with logging_to(None, terminal=sys.stderr):
             pictures = ship.pictures_of(options, None)
             answers = ship.answers_of_artifact(
                 options.artifact,
@@ -132,6 +134,7 @@ def infer(options: argparse.Namespace) -> int:
                 topk=options.topk,
                 batch_size=options.batch_size,
                 engine=options.engine,
+                threads=ship.threads_of(options, pictures),
             )
             return ship.tell(answers, pictures, options.output, ship.show_json)
     if options.engine is not None:
@@ -140,7 +143,10 @@ def infer(options: argparse.Namespace) -> int:
     with _console(config, "infer.log") as console:
         _warn_of_random_weights(config, "answer")
         pictures = ship.pictures_of(options, config)
-        answers = ship.answers_of_config(config, pictures, topk=options.topk, batch_size=options.batch_size)
+        workers, _ = ship.threads_of(options, pictures)
+        answers = ship.answers_of_config(
+            config, pictures, topk=options.topk, batch_size=options.batch_size, workers=workers
+        )
         path = options.output or (config.Infer.save_dir if config.Infer else None)
         return ship.tell(answers, pictures, path, lambda result: console.line(str([result])))
 

@@ -152,7 +152,7 @@ def test_infer_over_a_folder_reports_broken_pictures_and_goes_on(
     (folder / "broken.jpg").write_bytes(b"no picture")
     code = main(["infer", "--artifact", str(artifact), str(folder), "--output", str(tmp_path / "out.csv")])
     assert code == 1
-    assert "broken.jpg" in capfd.readouterr().out
+    assert "broken.jpg" in capfd.readouterr().err
     rows = (tmp_path / "out.csv").read_text().splitlines()
     assert rows[0].startswith("file_name,")
     assert len(rows) == 4
