@@ -134,9 +134,20 @@ class ToTensor:
     def __call__(self, image: Image, rng: Rng) -> np.ndarray:
         """Return the picture as float32; nothing is drawn from `rng`."""
         array = as_array(image)
-        if array.dtype == np.uint8:
-            array = (array.transpose(2, 0, 1).astype(np.float32) / np.float32(255)).transpose(1, 2, 0)
-        return array.transpose(2, 0, 1) if self.data_format == "CHW" else array
+        planes = _unit_planes(array) if array.dtype == np.uint8 else array.transpose(2, 0, 1)
+        return planes if self.data_format == "CHW" else planes.transpose(1, 2, 0)
+
+
+def _unit_planes(array: np.ndarray) -> np.ndarray:
+    """Return float32 [C, H, W] of 0 to 1 of a picture [H, W, C], looked up as `NormalizeImage` does."""
+    planes = np.empty(array.transpose(2, 0, 1).shape, np.float32)
+    for channel, plane in zip(cv2.split(array), planes):
+        cv2.LUT(channel, _UNIT_LEVELS, dst=plane)
+    return planes
+
+
+# Divided, not multiplied with 1/255: for some levels the last bit differs, and paddle and torchvision divide.
+_UNIT_LEVELS = np.arange(256, dtype=np.float32) / np.float32(255)
 
 
 @OPS.add("Normalize")
