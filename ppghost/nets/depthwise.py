@@ -4,7 +4,7 @@
 `ppghost.nets.native` allows it, it runs the native kernels on Paddle's own memory. Everywhere else
 (inference, export, GPU, mixed precision, another dtype, kernel or padding) it is `nn.Conv2D`.
 
-Brick: imports paddle and `ppghost.nets.native`.
+Brick: imports paddle, `ppghost.nets.native` and the kernels' sizes.
 """
 
 from __future__ import annotations

@@ -1,11 +1,16 @@
 """When and how layers use the native kernels instead of Paddle's ops: on a CPU, in float32, in training runs.
 
 Paddle's own CPU kernels for depthwise and 1x1 convolutions take nine tenths of a GhostNet training step. The
-layers of `ppghost.nets.depthwise` and `ppghost.nets.pointwise` ask `kernels_for` at every call; None means
-Paddle's op. A layer that does not train has it, too, but inside of `fast_evaluation`.
+layers of `ppghost.nets.depthwise`, `ppghost.nets.pointwise` and `ppghost.nets.norm` ask `kernels_for` at
+every call; None means Paddle's op. A layer that does not train has it, too, but inside of `fast_evaluation`.
 
 `PPGHOST_DEPTHWISE=native` keeps Paddle's ops for all of them; `fast` raises where the kernels cannot be
 built, instead of saying once, through `logging`, why training is slow.
+
+The kernels serve `loss.backward()`. What a `PyLayer` of Paddle cannot do needs `native`, or a network in
+evaluation mode: gradients of gradients, a second walk over a retained graph (both are errors that say so),
+`paddle.grad` for some of the tensors that want a gradient (Paddle's error: "should return None"), and hooks
+that replace the gradient of a layer's output (Paddle calls them and drops what they return).
 
 Brick: imports paddle, `ppghost.errors` and the kernels.
 """
@@ -15,8 +20,10 @@ from __future__ import annotations
 import ctypes
 import functools
 import logging
+import math
 import os
 import sys
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -29,13 +36,15 @@ from paddle.autograd import PyLayer
 from paddle.jit.sot.psdb import in_sot
 from paddle.profiler import RecordEvent
 
-from ppghost.errors import ConfigError, GhostError, ToolMissingError
+from ppghost.errors import ConfigError, GhostError, ToolMissingError, TrainingError
 from ppghost.nets.kernels import DepthwiseShape, NormShape, PointwiseShape, load_library
 
 CHOICES = ("auto", "fast", "native")
 CHOICE_VARIABLE = "PPGHOST_DEPTHWISE"
 # What the names of the kernels' events begin with in Paddle's profiler.
 NATIVE_EVENT = "native "
+# The kernels count pixels in C's int.
+MOST_NUMBERS = 2**31 - 1
 
 _logger = logging.getLogger(__name__)
 
@@ -83,15 +92,88 @@ class NativeKernels:
             raise MemoryError(f"no memory for the scratch buffers of {name}")
 
 
-class NativeConvolution(PyLayer):
+class Walk:
+    """A hook on the output of a native function: refuses a second walk, at which Paddle would crash.
+
+    Paddle frees what a `PyLayer` keeps in the first walk, `retain_graph=True` or not.
+    """
+
+    def __init__(self) -> None:
+        self._context: Callable[[], Any] = lambda: None
+
+    def watch(self, ctx: Any) -> None:
+        """Remember, without keeping it alive, what the walk needs."""
+        self._context = weakref.ref(ctx)
+
+    def __call__(self, _gradient: Tensor) -> None:
+        """Let the first walk pass.
+
+        Raises:
+            TrainingError: it is the second.
+        """
+        if self._context() is None:
+            raise TrainingError(
+                "The native kernels cannot walk backward over one graph twice (retain_graph=True). Add the "
+                f"losses before backward, or set {CHOICE_VARIABLE}=native."
+            )
+
+
+class NativeFunction(PyLayer):
+    """What the functions by native kernels share: they refuse what they would get wrong."""
+
+    @classmethod
+    def apply(cls, *arguments: Any) -> Tensor:
+        """Call `forward(ctx, walk, *arguments)`, which returns one tensor."""
+        walk = Walk()
+        y = super().apply(walk, *arguments)
+        if not y.stop_gradient:
+            y.register_hook(walk)
+        return y
+
+    @staticmethod
+    def keep(ctx: Any, walk: Walk, *tensors: Tensor) -> None:
+        """Save tensors for the backward pass."""
+        walk.watch(ctx)
+        ctx.save_for_backward(*tensors)
+        ctx.versions = [tensor.inplace_version for tensor in tensors]
+
+    @staticmethod
+    def kept(ctx: Any) -> tuple[Tensor, ...]:
+        """Return what `keep` saved.
+
+        Raises:
+            TrainingError: one was changed in place since; or the gradient itself shall have a gradient.
+        """
+        tensors: tuple[Tensor, ...] = ctx.saved_tensor()
+        if any(tensor.inplace_version > version for tensor, version in zip(tensors, ctx.versions)):
+            raise TrainingError(
+                "A tensor that the backward pass needs was changed in place after the forward pass. Use the "
+                "operator that returns a new tensor (relu, not relu_)."
+            )
+        if paddle.is_grad_enabled():
+            raise TrainingError(
+                "The native kernels have no gradient of their gradient (create_graph=True). Set "
+                f"{CHOICE_VARIABLE}=native."
+            )
+        return tensors
+
+
+class NativeConvolution(NativeFunction):
     """A bias-free convolution by the native kernels, as a differentiable function of input and weight."""
 
     @staticmethod
     def forward(  # noqa: D102 - PyLayer's
-        ctx: Any, x: Tensor, weight: Tensor, kernels: NativeKernels, name: str, sizes: Sizes, shape: list[int]
+        ctx: Any,
+        walk: Walk,
+        x: Tensor,
+        weight: Tensor,
+        kernels: NativeKernels,
+        name: str,
+        sizes: Sizes,
+        shape: list[int],
     ) -> Tensor:
         x, weight = x.contiguous(), weight.contiguous()
-        ctx.save_for_backward(x, weight)
+        NativeFunction.keep(ctx, walk, x, weight)
         ctx.call = kernels, name, sizes
         y = paddle.empty(shape, dtype="float32")
         kernels.run(f"{name}_forward", sizes, x, weight, y)
@@ -99,7 +181,7 @@ class NativeConvolution(PyLayer):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:  # noqa: D102 - PyLayer's
-        x, weight = ctx.saved_tensor()
+        x, weight = NativeFunction.kept(ctx)
         kernels, name, sizes = ctx.call
         dx, dw = (
             None if tensor.stop_gradient else paddle.empty(tensor.shape, dtype="float32")
@@ -124,7 +206,8 @@ def kernels_for(layer: nn.Layer, x: Tensor) -> Optional[NativeKernels]:
         and x.dtype == layer.weight.dtype == paddle.float32
         and layer.weight.place.is_cpu_place()
         and x.ndim == 4
-        and min(x.shape) > 0
+        and 0 < math.prod(x.shape) <= MOST_NUMBERS
+        and paddle.get_device() == "cpu"  # where new tensors are made
         and not _is_mixed_precision()
     )
     return native_kernels() if is_eligible else None
@@ -153,7 +236,7 @@ def native_kernels() -> Optional[NativeKernels]:
         ConfigError: `PPGHOST_DEPTHWISE` holds another word than auto, fast and native.
         ToolMissingError: it says fast, and the kernels cannot be built.
     """
-    return _load_kernels(os.environ.get(CHOICE_VARIABLE, "auto"))
+    return _load_kernels(os.environ.get(CHOICE_VARIABLE) or "auto")
 
 
 @functools.cache

@@ -3,20 +3,20 @@
 Paddle's CPU kernels for the two use one thread and pass over the map seven times in a step. `normalise` is
 `relu(norm(x))`, by the native kernels where `ppghost.nets.native` allows them.
 
-Brick: imports paddle and `ppghost.nets.native`.
+Brick: imports paddle, `ppghost.nets.native` and the kernels' sizes.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import paddle
 from paddle import Tensor, nn
-from paddle.autograd import PyLayer
 from paddle.nn import functional as F  # noqa: N812 - the name that every Paddle reader knows
 
 from ppghost.nets.kernels import NormShape
-from ppghost.nets.native import NativeKernels, kernels_for
+from ppghost.nets.native import NativeFunction, NativeKernels, Walk, kernels_for
 
 
 def normalise(norm: nn.Layer, x: Tensor, *, relu: bool) -> Tensor:
@@ -34,7 +34,7 @@ def normalise(norm: nn.Layer, x: Tensor, *, relu: bool) -> Tensor:
     return _NativeNorm.apply(x, norm.weight, norm.bias, norm._mean, norm._variance, kernels, sizes)
 
 
-class _NativeNorm(PyLayer):
+class _NativeNorm(NativeFunction):
     """Batch norm with an optional ReLU as a differentiable function of input, scale and shift.
 
     ReLU's mask is computed again from the input in the backward pass: keeping the output would tie it to its
@@ -44,6 +44,7 @@ class _NativeNorm(PyLayer):
     @staticmethod
     def forward(  # noqa: D102 - PyLayer's
         ctx: Any,
+        walk: Walk,
         x: Tensor,
         weight: Tensor,
         bias: Tensor,
@@ -55,13 +56,13 @@ class _NativeNorm(PyLayer):
         x = x.contiguous()
         y, stats = paddle.empty(x.shape, dtype="float32"), paddle.empty([2, sizes.channels], dtype="float32")
         kernels.run("norm_forward", sizes, x, weight, bias, y, stats, mean, variance)
-        ctx.save_for_backward(x, weight, bias, stats)
+        NativeFunction.keep(ctx, walk, x, weight, bias, stats)
         ctx.call = kernels, sizes
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:  # noqa: D102 - PyLayer's
-        x, weight, bias, stats = ctx.saved_tensor()
+        x, weight, bias, stats = NativeFunction.kept(ctx)
         kernels, sizes = ctx.call
         dx = None if x.stop_gradient else paddle.empty(x.shape, dtype="float32")
         dweight, dbias = (paddle.empty([sizes.channels], dtype="float32") for _ in range(2))
@@ -84,7 +85,8 @@ def _is_supported(norm: nn.Layer, x: Tensor) -> bool:
         and not norm._use_global_stats
         and norm._data_format == "NCHW"
         and x.shape[1:2] == norm.weight.shape
-        and x.size > x.shape[1]  # of one number there is no variance, and Paddle passes it on as it is
+        and math.prod(x.shape)
+        > x.shape[1]  # of one number there is no variance, and Paddle passes it on as it is
         and not norm._forward_pre_hooks
         and not norm._forward_post_hooks
     )

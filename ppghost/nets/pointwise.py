@@ -4,7 +4,7 @@ Paddle multiplies picture by picture, which on the small maps deep in a network 
 handful of columns. `PointwiseConv2D` is `nn.Conv2D` with the same parameters, names and initial values; where
 `ppghost.nets.native` allows it, it multiplies all pictures at once. Everywhere else it is `nn.Conv2D`.
 
-Brick: imports paddle and `ppghost.nets.native`.
+Brick: imports paddle, `ppghost.nets.native` and the kernels' sizes.
 """
 
 from __future__ import annotations

@@ -135,6 +135,19 @@ def test_batch_norm_lets_nan_through_relu() -> None:
     assert np.isfinite(y[:, [0, 2]]).all()
 
 
+@needs_kernels
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("x_there", [9.0, -9.0])
+def test_a_gradient_that_is_not_finite_is_not_hidden_by_relu(value: float, x_there: float) -> None:
+    draw = np.random.RandomState(0)
+    x, dy = draw.randn(2, 3, 4, 4).astype("float32"), draw.randn(2, 3, 4, 4).astype("float32")
+    x[0, 1, 2, 3], dy[0, 1, 2, 3] = x_there, value
+    ours, paddles = (run_norm(x, dy, 0, relu=True, fast=fast) for fast in (True, False))
+    assert not np.isfinite(ours[1]).all()
+    for mine, theirs in zip(ours, paddles):
+        np.testing.assert_array_equal(np.isfinite(mine), np.isfinite(theirs))
+
+
 def test_other_norms_are_left_to_paddle() -> None:
     x = paddle.randn([2, 3, 4, 4])
     hooked = nn.BatchNorm2D(3)
@@ -272,6 +285,52 @@ def test_frozen_weights_and_inputs_get_no_gradient() -> None:
             assert (x.grad is None) is not is_frozen
 
 
+class Norm(nn.Layer):
+    """A layer that is one call of `normalise`."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self._norm = nn.BatchNorm2D(channels)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return normalise(self._norm, x, relu=True)
+
+
+@pytest.fixture(params=["depthwise", "pointwise", "norm"])
+def walked(request: pytest.FixtureRequest) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
+    """Return a leaf, the input of a native layer made from it, and the mean of the layer's squared output."""
+    layer = {"depthwise": depthwise(4, 3, 1), "pointwise": pointwise(4, 4), "norm": Norm(4)}[request.param]
+    leaf = paddle.randn([2, 4, 5, 5])
+    leaf.stop_gradient = False
+    x = leaf * 2
+    return leaf, x, layer(x).square().mean()
+
+
+@needs_kernels
+def test_an_input_that_was_changed_in_place_is_an_error(walked: tuple[paddle.Tensor, ...]) -> None:
+    _, x, loss = walked
+    x.add_(x)
+    with pytest.raises(OSError, match="changed in place"):
+        loss.backward()
+
+
+@needs_kernels
+def test_gradients_of_gradients_are_an_error_with_the_remedy(walked: tuple[paddle.Tensor, ...]) -> None:
+    _, _, loss = walked
+    with pytest.raises(OSError, match="PPGHOST_DEPTHWISE=native"):
+        paddle.grad(loss, walked[0], create_graph=True)
+
+
+@needs_kernels
+def test_a_second_walk_over_a_graph_is_an_error_and_no_crash(walked: tuple[paddle.Tensor, ...]) -> None:
+    leaf, _, loss = walked
+    loss.backward(retain_graph=True)
+    first = leaf.grad.numpy()
+    with pytest.raises(OSError, match="twice"):
+        loss.backward()
+    np.testing.assert_array_equal(leaf.grad.numpy(), first)
+
+
 def test_everything_else_is_left_to_paddle() -> None:
     def conv(channels: int = 4, kernel_size: int = 3, **kwargs: object) -> DepthwiseConv2D:
         settings_ = {"padding": kernel_size // 2, "groups": channels, "bias_attr": False, **kwargs}
@@ -397,6 +456,12 @@ def test_an_unknown_choice_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_native_keeps_paddles_op(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PPGHOST_DEPTHWISE", "native")
     assert not is_native(depthwise(2, 3, 1)(paddle.randn([1, 2, 3, 3])))
+
+
+@needs_kernels
+def test_an_empty_choice_is_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PPGHOST_DEPTHWISE", "")
+    assert native_kernels() is not None
 
 
 @pytest.mark.usefixtures("forgetful")
