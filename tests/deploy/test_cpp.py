@@ -27,6 +27,7 @@ from ppghost.errors import ToolMissingError
 from ppghost.export.paddle import export_network
 from ppghost.nets.ghostnet import GhostNet
 from ppghost.predict import Classifier, list_pictures
+from ppghost.runtime.library import LIBRARY
 from ppghost.vision import Labels, Pipeline
 from tests.conftest import PictureSet
 from tests.export.toys import calibrated, export_toy, make_toy
@@ -120,7 +121,6 @@ def probe(openvino_dir: Path, shipped: Artifact, tmp_path_factory: pytest.TempPa
     path = build(
         tmp_path_factory.mktemp("probe"),
         "ppghost_probe",
-        f"-DOpenVINO_DIR={openvino_dir}",
         "-DPPGHOST_PROBE=ON",
         "-DPPGHOST_SANITIZE=ON",
         "-DCMAKE_BUILD_TYPE=Debug",
@@ -598,6 +598,15 @@ def test_what_cannot_be_done_as_asked(
     assert reason in done.stderr
 
 
+def test_the_own_engine_is_made_of_what_python_makes_it_of() -> None:
+    sources = {path.name for path in LIBRARY.folder.glob("*.c")}
+    assert sources == {*LIBRARY.sources, *LIBRARY.kernels}
+    assert {name for name in sources if name.startswith("kernels")} == set(LIBRARY.kernels)
+    text = (SOURCE / "CMakeLists.txt").read_text()
+    for name, flags in LIBRARY.instruction_sets["x86_64"].items():
+        assert f"set(flags_{name} {' '.join(flags) or chr(34) * 2})" in text
+
+
 def test_paddles_back_end_compiles_against_its_signatures() -> None:
     done = run(
         compiler(), "-std=c++17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only",
@@ -609,9 +618,9 @@ def test_paddles_back_end_compiles_against_its_signatures() -> None:
 def test_without_an_engine_the_configuration_says_what_to_give(tmp_path: Path) -> None:
     if shutil.which("cmake") is None:
         pytest.skip("cmake is not here; apt-get install cmake")
-    done = run("cmake", "-S", SOURCE, "-B", tmp_path)
+    done = run("cmake", "-S", SOURCE, "-B", tmp_path, "-DPPGHOST_GHOST=OFF")
     if "OpenCV was not found" in done.stderr:
         pytest.skip("OpenCV's headers are not here; apt-get install libopencv-imgcodecs-dev")
     assert done.returncode != 0
-    for words in ("-DOpenVINO_DIR", "-DPADDLE_INFERENCE_DIR"):
+    for words in ("-DPPGHOST_GHOST=ON", "-DOpenVINO_DIR", "-DPADDLE_INFERENCE_DIR"):
         assert words in done.stderr

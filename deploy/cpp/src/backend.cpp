@@ -1,5 +1,7 @@
 #include "backend.h"
 
+#include <algorithm>
+
 #include "errors.h"
 
 namespace ppghost {
@@ -19,14 +21,20 @@ const std::vector<Engine>& engines() {
   return compiled_in;
 }
 
-const Engine& find_engine(const std::string& name) {
+const Engine& find_engine(const std::string& name, const Artifact& artifact) {
+  const auto can_read = [&](const Engine& engine) {
+    return std::any_of(artifact.models.begin(), artifact.models.end(),
+                       [&](const ModelFile& model) { return model.format == engine.format; });
+  };
   std::string names;
   for (const Engine& engine : engines()) {
-    if (name.empty() || name == engine.name) return engine;
+    if (name.empty() ? can_read(engine) : name == engine.name) return engine;
     names += (names.empty() ? "" : ", ") + std::string(engine.name);
   }
-  throw Error("This program has no engine '" + name + "'. Compiled in: " + names +
-              ". Build it with the SDK of another one as deploy/cpp/README.md tells.");
+  const std::string complaint =
+      name.empty() ? "No engine of this program can read '" + artifact.folder.string() + "'."
+                   : "This program has no engine '" + name + "'.";
+  throw Error(complaint + " Compiled in: " + names + ". Build it with another one as deploy/cpp/README.md tells.");
 }
 
 std::unique_ptr<Backend> open_backend(const Engine& engine, const Artifact& artifact, const BackendOptions& options) {

@@ -40,8 +40,9 @@ struct Engine {
 /// Return the engines that are compiled in, the one to be preferred first; there is at least one.
 const std::vector<Engine>& engines();
 
-/// Return the engine of a name, the first one for an empty name; throws Error that lists the names.
-const Engine& find_engine(const std::string& name);
+/// Return the engine of a name; for an empty name the first one that can read the artifact.
+/// Throws Error that lists the names when there is none.
+const Engine& find_engine(const std::string& name, const Artifact& artifact);
 
 /// Check the files of the network in the engine's form, and open it.
 std::unique_ptr<Backend> open_backend(const Engine& engine, const Artifact& artifact, const BackendOptions& options);

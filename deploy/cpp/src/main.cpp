@@ -22,7 +22,7 @@ constexpr int kDone = 0, kFailed = 1, kRefused = 2;
 /// What every verb needs, opened once.
 struct Session {
   explicit Session(const Options& options)
-      : artifact(read_artifact(options.artifact)), pipeline(make_pipeline(artifact, options)), engine(find_engine(options.engine)) {
+      : artifact(read_artifact(options.artifact)), pipeline(make_pipeline(artifact, options)), engine(find_engine(options.engine, artifact)) {
     const auto start = std::chrono::steady_clock::now();
     backend = open_backend(engine, artifact, options.backend);
     load_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();

@@ -22,7 +22,7 @@ constexpr const char* kHelp = R"(Classify pictures with a network that `ppghost 
   PICTURE, FOLDER    picture files, or folders that are searched for .jpg, .jpeg, .png and .bmp
 
   --engine NAME      what runs the network; compiled in: @ENGINES@
-                     (default: the first of them)
+                     (default: the first of them that can read the artifact)
   --threads N        processors to use (default: all that the process may use, here @THREADS@)
   --batch N          pictures per run of the network (default: 1)
   --topk N           classes per picture (default: as the artifact says)
