@@ -5,6 +5,7 @@
     preprocess.txt    the same facts as flat `key value` lines, for programs without a YAML reader
     labels.txt        `id name`, one class a line; absent where the classes have no names
     golden.npz        inputs with the outputs of the network that was exported
+    verify.json, tuning.json      what was found out about it later: no part of what is shipped
 
 An artifact is written once, whole, and never changed; every file in it is either hashed in inference.yml or
 derived from it, so a change to any of them is found. The form is PaddleClas' (`export_for_fd`), so its
@@ -44,9 +45,10 @@ LINES_FILE = "preprocess.txt"
 LABELS_FILE = "labels.txt"
 GOLDEN_FILE = "golden.npz"
 REPORT_FILE = "verify.json"
+TUNING_FILE = "tuning.json"
 # What an export of ours or of PaddleClas writes into its folder; another export may replace these.
 _OWN_NAMES = frozenset(
-    {FACTS_FILE, LINES_FILE, LABELS_FILE, GOLDEN_FILE, REPORT_FILE}
+    {FACTS_FILE, LINES_FILE, LABELS_FILE, GOLDEN_FILE, REPORT_FILE, TUNING_FILE}
     | {f"inference.{suffix}" for suffix in ("json", "pdmodel", "pdiparams", "pdiparams.info")}
 )
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")

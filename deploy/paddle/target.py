@@ -1,27 +1,37 @@
-"""Paddle Inference in Python: the artifact of a trained network, run by the engines of Paddle's own wheel."""
+"""Paddle Inference in Python: the artifact of a trained network, run by the engines of Paddle's own wheel.
+
+ppghost's own engine, `ghost`, runs it too and needs no Paddle: nothing here imports Paddle before it must.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
-import os
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
-import numpy as np
-
 from ppghost.artifact import Artifact, ModelFile, check_artifact
-from ppghost.errors import ArtifactError, GhostError, suggest
+from ppghost.cache import cache_dir
+from ppghost.errors import ArtifactError, GhostError, ToolMissingError, suggest
+from ppghost.export.paddle_inference import ENGINES, PaddlePredictor, Settings, check_engine, has_gpu_build
 from ppghost.export.target import MissingTool, check_tools
+from ppghost.export.tuning import Wish, recall, tune, usable_processors
+from ppghost.runtime import GhostPredictor
+from ppghost.runtime.library import load_engine
 
 if TYPE_CHECKING:
     from paddle import nn
 
-ENGINES = ("onednn", "native")
+    from ppghost.predict import Predictor
+
+_LOG = logging.getLogger(__name__)
+_LARGEST_BATCH = 32
 
 
 class PaddleTarget:
-    """Exports a network with both of Paddle's graph forms; opens either, natively or with oneDNN."""
+    """Exports a network with both of Paddle's graph forms; opens any form with any engine that reads it."""
 
     name = "paddle"
     consumes = "network"
@@ -46,85 +56,146 @@ class PaddleTarget:
         self,
         artifact: Artifact,
         *,
-        engine: str = "onednn",
+        engine: Optional[str] = None,
         model_format: Optional[str] = None,
         threads: Optional[int] = None,
-    ) -> PaddlePredictor:
+        precision: Optional[str] = None,
+        batch_size: int = 1,
+    ) -> Predictor:
         """Return a predictor.
 
         Args:
             artifact: of this target; its files are checked first.
-            engine: "onednn" (the fastest one of every x86 CPU) or "native".
-            model_format: "json" or "pdmodel"; None takes the artifact's first.
+            engine: a key of `ppghost.export.paddle_inference.ENGINES`. "auto" measures those that this
+                machine has, once, and takes the fastest. None takes what "auto" found earlier, else the first
+                that works of ghost, openvino, onednn and native.
+            model_format: "json", "pdmodel" or "ghost"; None takes the one that the engine runs best.
             threads: how many the engine may use; None takes all processors that this process may use.
+            precision: "fp32", "bf16" or "fp16"; None takes the engine's usual one, fp32.
+            batch_size: the usual number of pictures in a run: "auto" measures with it, TensorRT tunes itself
+                for it. Any number may come, with TensorRT up to the larger of 32 and this one.
 
         Raises:
-            GhostError: there is no such engine, or `threads` is below 1.
+            GhostError: there is no such engine, it has no such precision, or `threads` is below 1.
             ArtifactError: a file was changed, there is no such form, or this Paddle cannot read it.
-            ToolMissingError: Paddle is not installed.
+            ToolMissingError: what the engine needs is not installed; the message says how to get it.
         """
-        if engine not in ENGINES:
-            raise GhostError(f"Unknown engine '{engine}' of the target 'paddle'. {suggest(engine, ENGINES)}")
-        threads = usable_processors() if threads is None else threads
-        if threads < 1:
-            raise GhostError(f"threads is {threads}; accepted: at least 1.")
-        check_tools(self)
+        if engine not in (None, "auto", *ENGINES):
+            given = suggest(str(engine), ["auto", *ENGINES])
+            raise GhostError(f"Unknown engine '{engine}' of the target 'paddle'. {given}")
+        wish = Wish(usable_processors() if threads is None else threads, batch_size, precision or "fp32")
+        for name, number in (("threads", wish.threads), ("batch_size", wish.batch_size)):
+            if number < 1:
+                raise GhostError(f"{name} is {number}; accepted: at least 1.")
         check_artifact(artifact)
-        return PaddlePredictor(artifact, artifact.facts.model(model_format), engine, threads)
+        if engine == "auto":
+            return self._open_fastest(artifact, wish, model_format)
+        if engine is None:
+            return self._open_usual(artifact, wish, model_format)
+        return _open(artifact, engine, precision or ENGINES[engine].precisions[0], wish, model_format)
+
+    def _open_fastest(self, artifact: Artifact, wish: Wish, model_format: Optional[str]) -> Predictor:
+        tuning = recall(artifact, wish)
+        if tuning is None or model_format is not None:
+            options = {"threads": wish.threads, "precision": wish.precision, "batch_size": wish.batch_size}
+            options.update({} if model_format is None else {"model_format": model_format})
+            candidates = _candidates(artifact, wish.precision, model_format)
+            tuning = tune(
+                artifact, {name: {"engine": name, **options} for name in candidates}, wish, self.rtol
+            )
+        _LOG.info("Engine %s, the fastest here: %s", tuning.engine, tuning)
+        return _open(artifact, tuning.engine, wish.precision, wish, model_format)
+
+    def _open_usual(self, artifact: Artifact, wish: Wish, model_format: Optional[str]) -> Predictor:
+        tuning = recall(artifact, wish) if model_format is None else None
+        if tuning is not None:
+            _LOG.info("Engine %s, as measured earlier: %s", tuning.engine, tuning)
+            return _open(artifact, tuning.engine, wish.precision, wish, None)
+        refusals = []
+        for name in _candidates(artifact, wish.precision, model_format):
+            try:
+                return _open(artifact, name, wish.precision, wish, model_format)
+            except ToolMissingError as error:
+                _LOG.info("The engine %s is passed over: %s", name, error)
+                refusals.append(f"\n  {name}: {error}")
+        raise ToolMissingError(f"No engine can run {artifact.facts.name} here:{''.join(refusals)}")
 
     def variants(self, artifact: Artifact) -> Sequence[Mapping[str, Any]]:
-        """Return every pair of engine and form."""
-        forms = [model.format for model in artifact.facts.models]
+        """Return every pair of form and engine of a CPU in fp32 that this machine has."""
         return [
-            {"engine": engine, "model_format": form, "threads": 1} for engine in ENGINES for form in forms
+            {"engine": name, "model_format": model.format, "threads": 1}
+            for name in ("native", "onednn", "openvino", "ghost")
+            for model in artifact.facts.models
+            if model.format in ENGINES[name].forms and _is_here(name)
         ]
 
 
-class PaddlePredictor:
-    """A predictor of Paddle Inference on the CPU; see `ppghost.predict.Predictor`."""
-
-    def __init__(self, artifact: Artifact, model: ModelFile, engine: str, threads: int) -> None:
-        from paddle import inference
-
-        graph, weights = artifact.path_of(model.graph), artifact.path_of(model.weights or "")
-        config = inference.Config(str(graph), str(weights))
-        config.disable_gpu()
-        config.disable_glog_info()
-        config.set_cpu_math_library_num_threads(threads)
-        # Paddle before 3.1 knows oneDNN by its old name only.
-        vendor = "onednn" if hasattr(config, "enable_onednn") else "mkldnn"
-        getattr(config, f"enable_{vendor}" if engine == "onednn" else f"disable_{vendor}")()
-        # enable_memory_optim is left out: with the json form create_predictor fails on it in every Paddle 3.
-        try:
-            self._predictor = inference.create_predictor(config)
-        except (RuntimeError, ValueError, OSError) as error:
-            raise ArtifactError(
-                f"Paddle cannot load {graph}, which was written with Paddle "
-                f"{artifact.facts.tools.get('paddle')}: {str(error).strip().splitlines()[-1]} "
-                "An older Paddle cannot read a newer json form; the pdmodel form it can."
-            ) from error
-        self._input = self._predictor.get_input_handle(model.input)
-        self._output = self._predictor.get_output_handle(model.output)
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Return `float32 [N, class_num]` for `float32 [N, 3, H, W]`."""
-        self._input.copy_from_cpu(np.ascontiguousarray(images, dtype=np.float32))
-        self._predictor.run()
-        output: np.ndarray = self._output.copy_to_cpu()
-        return output
-
-    def __enter__(self) -> PaddlePredictor:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Release the network's memory."""
-        del self._input, self._output, self._predictor
+def _open(
+    artifact: Artifact, engine: str, precision: str, wish: Wish, model_format: Optional[str]
+) -> Predictor:
+    kind = ENGINES[engine]
+    if precision not in kind.precisions:
+        others = [name for name, other in ENGINES.items() if precision in other.precisions]
+        there = f"; {precision} is what {', '.join(others)} can do" if others else ""
+        raise GhostError(
+            f"The engine '{engine}' does not compute in {precision}. "
+            f"Accepted: {', '.join(kind.precisions)}{there}."
+        )
+    model = _model(artifact, engine, model_format)
+    graph, weights = artifact.path_of(model.graph), artifact.path_of(model.weights or "")
+    if engine == "ghost":
+        return GhostPredictor(graph, weights, wish.threads, precision)
+    check_engine(engine, precision)
+    settings = Settings(
+        engine,
+        precision,
+        wish.threads,
+        artifact.facts.input_shape,
+        usual_batch=wish.batch_size,
+        largest_batch=max(_LARGEST_BATCH, wish.batch_size),
+    )
+    digests = [artifact.facts.files[name].sha256 for name in (model.graph, model.weights) if name]
+    key = hashlib.sha256(repr((settings, digests)).encode()).hexdigest()[:16]
+    return PaddlePredictor(graph, weights, settings, cache_dir() / engine / key, model.input)
 
 
-def usable_processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _model(artifact: Artifact, engine: str, model_format: Optional[str]) -> ModelFile:
+    """Return the form that an engine runs.
+
+    Raises:
+        ArtifactError: the artifact lacks it, or the engine does not read the one that is asked for.
+    """
+    forms = ENGINES[engine].forms
+    if model_format is not None and model_format not in forms:
+        raise ArtifactError(
+            f"The engine '{engine}' does not read the form '{model_format}'. Accepted: {', '.join(forms)}."
+        )
+    held = {model.format for model in artifact.facts.models}
+    wanted = [model_format] if model_format else [form for form in forms if form in held]
+    return artifact.facts.model((wanted or forms)[0])
+
+
+def _candidates(artifact: Artifact, precision: str, model_format: Optional[str]) -> Iterator[str]:
+    """Yield the engines that could run the artifact, the faster one of most CPUs first."""
+    held = {model.format for model in artifact.facts.models if model_format in (None, model.format)}
+    for name, engine in ENGINES.items():
+        # onednn_bf16 is another name of onednn.
+        is_possible = name != "onednn_bf16" and (has_gpu_build() or not engine.needs_gpu)
+        if is_possible and precision in engine.precisions and held.intersection(engine.forms):
+            yield name
+
+
+def _is_here(engine: str) -> bool:
+    """Say whether this machine has an engine of the CPU; the log tells why it has not."""
+    try:
+        if engine == "ghost":
+            load_engine()
+        else:
+            check_engine(engine, "fp32")
+    except ToolMissingError as error:
+        _LOG.warning("The engine %s is not verified here: %s", engine, error)
+        return False
+    return True
 
 
 TARGET = PaddleTarget()

@@ -21,6 +21,7 @@ from ppghost.artifact import REPORT_FILE, Artifact, Golden, check_artifact, read
 from ppghost.errors import DataError, VerificationError
 from ppghost.export.target import Target, check_tools, load_target
 from ppghost.files import replaced_file
+from ppghost.predict import Predictor
 from ppghost.vision import Pipeline, softmax
 from ppghost.vision.normalize import IMAGENET_STD, NormalizeImage
 
@@ -110,27 +111,43 @@ def _check_variant(
 ) -> Iterator[Check]:
     options = " ".join(f"{name}={value}" for name, value in variant.items())
     with target.open(artifact, **variant) as predictor:
-        for what, images, logits in (
-            ("tensor", golden.tensor, golden.tensor_logits),
-            ("picture", golden.picture_tensor[np.newaxis], golden.picture_logits[np.newaxis]),
-        ):
-            expected, tolerance = _expectation(logits, artifact.facts.output, target)
-            yield compare(f"{options}, {what}", predictor(images), expected, tolerance, has_classes=True)
+        yield from check_predictor(predictor, artifact, golden, target.atol, target.rtol, options)
 
 
-def _expectation(logits: np.ndarray, output: str, target: Target) -> tuple[np.ndarray, np.ndarray]:
+def check_predictor(
+    predictor: Predictor, artifact: Artifact, golden: Golden, atol: float, rtol: float, what: str
+) -> Iterator[Check]:
+    """Replay both golden inputs through a predictor.
+
+    Args:
+        predictor: of the artifact.
+        artifact: says whether the predictor gives probabilities or logits.
+        golden: of the artifact.
+        atol: the absolute difference that is tolerated everywhere.
+        rtol: by which share of a row's largest logit a logit may differ besides.
+        what: names the predictor in the report.
+    """
+    for name, images, logits in (
+        ("tensor", golden.tensor, golden.tensor_logits),
+        ("picture", golden.picture_tensor[np.newaxis], golden.picture_logits[np.newaxis]),
+    ):
+        expected, tolerance = _expectation(logits, artifact.facts.output, atol, rtol)
+        yield compare(f"{what}, {name}", predictor(images), expected, tolerance, has_classes=True)
+
+
+def _expectation(logits: np.ndarray, output: str, atol: float, rtol: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the expected output and how much of a difference is tolerated at each place.
 
     A logit may be off by `rtol` of the largest one of its row. Softmax turns a difference of d between two
     logits into a factor of exp(d), and two logits may be off in opposite directions.
     """
-    error = target.rtol * np.abs(logits).max(axis=1, keepdims=True).astype(np.float64)
+    error = rtol * np.abs(logits).max(axis=1, keepdims=True).astype(np.float64)
     if output == "logits":
-        return logits, np.broadcast_to(target.atol + error, logits.shape)
+        return logits, np.broadcast_to(atol + error, logits.shape)
     probabilities = softmax(logits)
     # Where logits are huge the factor would be infinite, and infinity times a probability of 0 is no number.
     factor = np.expm1(np.minimum(2 * error, 50.0))
-    return probabilities, target.atol + factor * probabilities
+    return probabilities, atol + factor * probabilities
 
 
 def _check_pipeline(pipeline: Pipeline, golden: Golden) -> Check:

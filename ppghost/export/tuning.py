@@ -1,0 +1,324 @@
+"""Tuning: which of a target's engines is the fastest on this machine, measured once and remembered.
+
+Every engine runs in a process of its own (`ppghost.export.tuning_worker`), so one that crashes takes nothing
+along. First it must give the golden outputs; then all that do take turns, so that whatever else the machine
+does disturbs them alike. The answer is kept beside the artifact in tuning.json, or in the cache where that
+folder is read-only, and holds for one machine, one version of everything, one batch size, one precision.
+
+Never imports Paddle: other targets tune their engines here as well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+import ppghost
+from ppghost.artifact import FACTS_FILE, TUNING_FILE, Artifact
+from ppghost.cache import cache_dir
+from ppghost.errors import GhostError, OutputError
+from ppghost.files import replaced_file, sha256_of
+
+_LOG = logging.getLogger(__name__)
+
+SCHEMA = 1
+TURNS = 5
+READY_SECONDS = 300.0  # importing Paddle on a busy machine takes a while, building with TensorRT longer
+TURN_SECONDS = 60.0
+# An artifact on a shared disk may be tuned by many machines; the oldest answers go first.
+_MOST_ANSWERS = 64
+_PACKAGES = ("paddlepaddle", "paddlepaddle-gpu")
+# How far a logit may be from golden's, as a share of the largest one: bf16 keeps 8 bits of every number.
+PRECISION_RTOL = {"fp16": 1e-2, "bf16": 1e-1}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be fast.
+
+    Attributes:
+        threads: of the CPU.
+        batch_size: pictures in one run.
+        precision: "fp32", "bf16" or "fp16".
+    """
+
+    threads: int
+    batch_size: int = 1
+    precision: str = "fp32"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was measured.
+
+    Attributes:
+        engine: the fastest of those that are right.
+        milliseconds: engine -> time of one run in its best turn: what else ran here only ever adds to it.
+        failures: engine -> why it was not measured.
+        holds_for: machine, versions, artifact and wish; for any other it is measured again.
+    """
+
+    engine: str
+    milliseconds: Mapping[str, float]
+    failures: Mapping[str, str]
+    holds_for: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        times = sorted(self.milliseconds.items(), key=lambda item: item[1])
+        return ", ".join(f"{engine} {time:.2f} ms" for engine, time in times)
+
+
+def usable_processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@functools.cache
+def _cpu_facts() -> tuple[str, frozenset[str]]:
+    """Return the CPU's name and what it can do; no flags where the system does not tell them in a file."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine(), frozenset()
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags = facts.get("flags") or facts.get("Features") or ""
+    return facts.get("model name", platform.machine()), frozenset(flags.split())
+
+
+def cpu_flags() -> frozenset[str]:
+    """Return the names of what this CPU can do, as Linux writes them; empty where it cannot be told."""
+    return _cpu_facts()[1]
+
+
+def holds_for(artifact: Artifact, wish: Wish) -> dict[str, Any]:
+    """Return everything that a measurement depends on, as plain values."""
+    name, flags = _cpu_facts()
+    return {
+        "cpu": name,
+        "flags": hashlib.sha256(" ".join(sorted(flags)).encode()).hexdigest()[:12],
+        "processors": usable_processors(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": {"ppghost": ppghost.__version__, **_installed(_PACKAGES)},
+        "artifact": artifact.facts.version,
+        "facts": sha256_of(artifact.path_of(FACTS_FILE))[:12],
+        **dataclasses.asdict(wish),
+    }
+
+
+def _installed(packages: Sequence[str]) -> dict[str, str]:
+    """Return the versions of those packages that are installed; asking does not import them."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def recall(artifact: Artifact, wish: Wish) -> Optional[Tuning]:
+    """Return what was measured for this artifact on this machine; None if nothing was, or all has changed."""
+    wanted = holds_for(artifact, wish)
+    for path in _places(artifact):
+        for tuning in _read(path):
+            if tuning.holds_for == wanted:
+                return tuning
+    return None
+
+
+def tune(artifact: Artifact, candidates: Mapping[str, Mapping[str, Any]], wish: Wish, rtol: float) -> Tuning:
+    """Measure engines, store what was found, and log it.
+
+    Args:
+        artifact: what they run; its files were checked.
+        candidates: engine -> options of the target's `open` for it.
+        wish: threads, batch size and precision.
+        rtol: the tolerance of fp32 (see `ppghost.export.target.Target`); less precise ones have their own.
+
+    Side effects: one process for each engine at the same time, each with the network in memory, for some
+        seconds; writes tuning.json.
+
+    Raises:
+        GhostError: none of the engines gives the right numbers.
+    """
+    requests = {
+        engine: {
+            "folder": str(artifact.folder),
+            "options": dict(options),
+            "batch_size": wish.batch_size,
+            "rtol": PRECISION_RTOL.get(wish.precision, rtol),
+        }
+        for engine, options in candidates.items()
+    }
+    command = [sys.executable, "-m", "ppghost.export.tuning_worker"]
+    _LOG.info("Measuring the engines %s once; this takes some seconds.", ", ".join(candidates))
+    seconds, failures = measure(dict.fromkeys(requests, command), requests)
+    for engine, reason in failures.items():
+        _LOG.info("%s is left out: %s", engine, reason)
+    if not seconds:
+        listed = "".join(f"\n  {engine}: {reason}" for engine, reason in failures.items())
+        raise GhostError(f"No engine runs {artifact.facts.name} in {artifact.folder} here:{listed}")
+    milliseconds = {engine: round(1e3 * min(times), 4) for engine, times in seconds.items()}
+    fastest = min(milliseconds, key=lambda engine: milliseconds[engine])
+    tuning = Tuning(fastest, milliseconds, failures, holds_for(artifact, wish))
+    _store(artifact, tuning)
+    return tuning
+
+
+def measure(
+    commands: Mapping[str, Sequence[str]],
+    requests: Mapping[str, Mapping[str, Any]],
+    *,
+    ready_seconds: float = READY_SECONDS,
+    turn_seconds: float = TURN_SECONDS,
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Run one process for each engine and let them take turns.
+
+    Args:
+        commands: engine -> program that speaks as `ppghost.export.tuning_worker` does.
+        requests: engine -> what it is told first.
+        ready_seconds: how long it may take to be ready.
+        turn_seconds: how long a turn may take.
+
+    Returns:
+        Engine -> seconds of one run, one number a turn; and engine -> why it did not get through.
+    """
+    failures: dict[str, str] = {}
+    seconds: dict[str, list[float]] = {}
+    with ExitStack() as stack:
+        workers = {engine: stack.enter_context(_worker(command)) for engine, command in commands.items()}
+        for engine, worker in workers.items():
+            worker.say(requests[engine])
+        for engine, worker in workers.items():
+            answer = worker.hear(ready_seconds)
+            if "ready" in answer:
+                seconds[engine] = []
+            else:
+                failures[engine] = str(answer.get("error", f"it answered {answer}"))
+        for turn in range(TURNS):
+            engines = list(seconds)
+            shift = turn % max(1, len(engines))
+            for engine in (*engines[shift:], *engines[:shift]):
+                workers[engine].say({"run": True})
+                answer = workers[engine].hear(turn_seconds)
+                if "seconds" in answer:
+                    seconds[engine].append(float(answer["seconds"]))
+                else:
+                    failures[engine] = str(answer.get("error", f"it answered {answer}"))
+                    del seconds[engine]
+    return seconds, failures
+
+
+class _Worker:
+    """A process that is asked and answers with one line of JSON each; a dead one answers with an error."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        # Pipes cannot be read with a time limit on every system; a queue can.
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def say(self, message: Mapping[str, Any]) -> None:
+        """Send a message; a process that has gone is noticed when it should answer."""
+        assert self._process.stdin is not None, "the process was started with pipes"
+        try:
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
+        except OSError:
+            return
+
+    def hear(self, seconds: float) -> dict[str, Any]:
+        """Return the answer, or {"error": why there is none}."""
+        try:
+            line = self._lines.get(timeout=seconds)
+        except queue.Empty:
+            return {"error": f"it did not answer within {seconds:.0f} s"}
+        if not line:
+            return {"error": f"its process ended (code {self._process.wait()})"}
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        return answer if isinstance(answer, dict) else {"error": f"it answered {line.strip()[:80]!r}"}
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None, "the process was started with pipes"
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put("")
+
+
+@contextmanager
+def _worker(command: Sequence[str]) -> Iterator[_Worker]:
+    """Start a worker that can import this ppghost; it is gone when the block ends."""
+    home = str(Path(ppghost.__file__).parents[1])
+    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # vendors' chatter; what matters comes as an answer
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+    )
+    try:
+        yield _Worker(process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _places(artifact: Artifact) -> tuple[Path, Path]:
+    """Return where an answer may be: beside the artifact, or in the cache."""
+    return artifact.path_of(TUNING_FILE), cache_dir() / "tuning" / f"{artifact.facts.version}.json"
+
+
+def _read(path: Path) -> list[Tuning]:
+    """Return the answers in a file, newest first; none where it is missing or not of our form."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        if tree["schema"] != SCHEMA:
+            return []
+        return [Tuning(**answer) for answer in tree["answers"]]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        _LOG.info("%s cannot be used (%s: %s); it will be written anew.", path, type(error).__name__, error)
+        return []
+
+
+def _store(artifact: Artifact, tuning: Tuning) -> None:
+    beside, cached = _places(artifact)
+    try:
+        _write(beside, tuning)
+    except OutputError as refusal:
+        try:
+            _write(cached, tuning)
+        except OutputError as error:
+            _LOG.warning("The choice is not kept: %s", error)
+        else:
+            _LOG.info("%s The choice is kept in %s.", refusal, cached)
+
+
+def _write(path: Path, tuning: Tuning) -> None:
+    others = [answer for answer in _read(path) if answer.holds_for != tuning.holds_for]
+    answers = [dataclasses.asdict(answer) for answer in (tuning, *others)][:_MOST_ANSWERS]
+    with replaced_file(path) as part:
+        part.write_text(json.dumps({"schema": SCHEMA, "answers": answers}, indent=2) + "\n", encoding="utf-8")
