@@ -46,6 +46,8 @@ LABELS_FILE = "labels.txt"
 GOLDEN_FILE = "golden.npz"
 REPORT_FILE = "verify.json"
 TUNING_FILE = "tuning.json"
+GRAPHS = ("stock", "folded", "fused")
+"""How the network is drawn: as trained, with folded batch norms, or as `ppghost.export.fuse` says besides."""
 # What an export of ours or of PaddleClas writes into its folder; another export may replace these.
 _OWN_NAMES = frozenset(
     {FACTS_FILE, LINES_FILE, LABELS_FILE, GOLDEN_FILE, REPORT_FILE, TUNING_FILE}
@@ -94,6 +96,7 @@ class Facts:
         class_num: length of one output row.
         output: "probabilities" (softmax is in the graph) or "logits".
         dtype: element type of input and output.
+        graph: the network's graph, one of `GRAPHS`; the numbers are those of the trained network in each.
         decode: parameters of PaddleClas' DecodeImage, which PreProcess leaves out; empty means its defaults.
         models: the forms of the network, the preferred one first.
         tools: versions of what wrote the folder.
@@ -110,6 +113,7 @@ class Facts:
     models: tuple[ModelFile, ...]
     tools: Mapping[str, str]
     dtype: Annotated[str, Choice(("float32",))] = "float32"
+    graph: Annotated[str, Choice(GRAPHS)] = "stock"
     decode: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, FileDigest] = field(default_factory=dict)
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
 from ppghost import __version__
+from ppghost.artifact import GRAPHS
 from ppghost.cli import verbs
 from ppghost.cli.bench import add_bench
 from ppghost.cli.console import EXIT_INTERRUPTED
@@ -113,6 +114,12 @@ def build_parser() -> argparse.ArgumentParser:
 
     export = _add_verb(verb, "export", verbs.export, "make a folder to ship")
     add_config_arguments(export)
+    export.add_argument(
+        "--graph",
+        choices=GRAPHS,
+        help="how the network is drawn: as trained (stock), with folded batch norms, or fused besides; the "
+        "numbers stay the same (default: what measures fastest for the network)",
+    )
 
     verify = _add_verb(verb, "verify", verbs.verify, "prove a shipped folder")
     verify.add_argument("artifact", metavar="FOLDER", help="an exported folder")

@@ -188,9 +188,11 @@ def export(options: argparse.Namespace) -> int:
                 pipeline=Pipeline(config.Infer.transforms),
                 labels=labels,
                 topk=post_process.topk,
+                graph=options.graph,
             )
         console.line(
-            f"Verified: both forms of {artifact.facts.name} give the network's numbers, see verify.json"
+            f"Verified: both forms of {artifact.facts.name} give the network's numbers, see verify.json "
+            f"(graph: {artifact.facts.graph})"
         )
         console.line(
             f'Export succeeded! The inference model exported has been saved in "{out / "inference"}".'

@@ -132,7 +132,8 @@ def test_train_eval_infer_export_verify(
     assert result["file_name"].endswith("0.jpg")
     assert len(result["class_ids"]) == len(result["label_names"]) == 3, "top-5 of three classes is three"
 
-    code, _, err = call("export", *weights)
+    # After three steps the maps overflow float32; where infinities meet, every graph gives something else.
+    code, _, err = call("export", *weights, "--graph", "stock")
     assert code == 0, err
     capfd.readouterr()
     assert main(["infer", "--artifact", f"{tmp_path}/inference", str(picture_set / "0.jpg")]) == 0
