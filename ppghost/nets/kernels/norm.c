@@ -95,7 +95,7 @@ static void scale_rows(float *restrict y, const float *restrict x, const float *
  * as in the framework: what is not finite is not hidden. */
 INLINE float passed(float dy, float x, float scale, float shift, int has_relu)
 {
-    return has_relu ? dy * (float)(x * scale + shift > 0.0f) : dy;
+    return has_relu ? dy * (x * scale + shift > 0.0f ? 1.0f : 0.0f) : dy;
 }
 
 INLINE void sum_gradients(float *restrict sums, float *restrict products, const float *restrict dy,
