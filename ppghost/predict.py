@@ -78,7 +78,10 @@ class ClonablePredictor(Predictor, Protocol):
     """A predictor that can serve several threads, each with a clone."""
 
     def clone(self) -> Predictor:
-        """Return another predictor of the same network; it shares the weights and is released by itself."""
+        """Return another predictor of the same network, with one thread.
+
+        It shares the weights, and is released by itself.
+        """
         ...
 
 
@@ -141,9 +144,9 @@ def score_pictures(
 ) -> Iterator[Scored]:
     """Yield the network's output for each picture, in order.
 
-    With several workers each runs its own clone of a `ClonablePredictor`, which is best opened with one
-    thread; the clones are released at the end. Another predictor runs in the caller's thread, and the workers
-    prepare pictures for it. Closing the generator, or an exception in it, ends the workers.
+    With several workers each runs its own clone of a `ClonablePredictor`; the clones are released at the end,
+    the predictor itself is not used. A predictor that has no clones runs in the caller's thread, and the
+    workers prepare pictures for it. Closing the generator, or an exception in it, ends the workers.
 
     Args:
         predictor: the network.
@@ -199,8 +202,7 @@ def _clones(predictor: ClonablePredictor, count: int) -> Iterator[Callable[[], P
     """Yield a function that gives each of `count` threads its own predictor, always the same one."""
     with ExitStack() as stack:
         free: SimpleQueue[Predictor] = SimpleQueue()
-        free.put(predictor)
-        for _ in range(count - 1):
+        for _ in range(count):
             free.put(stack.enter_context(predictor.clone()))
         taken = local()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Optional
 
@@ -19,7 +20,15 @@ from toys import CLASS_NUM, LABELS, PIPELINE, export_toy
 from ppghost.artifact import Artifact
 from ppghost.errors import ArtifactError, DataError, GhostError
 from ppghost.export.paddle import NetworkPredictor
-from ppghost.predict import Classifier, list_pictures, score_pictures
+from ppghost.predict import (
+    Classifier,
+    Scored,
+    count_pictures,
+    find_pictures,
+    list_pictures,
+    score_pictures,
+    sorted_in_portions,
+)
 from ppghost.vision import Labels, Pipeline, softmax
 
 
@@ -43,6 +52,27 @@ class Means:
         self.is_open = False
 
 
+class ClonableMeans(Means):
+    """The same network for several threads: each clone notes who calls it."""
+
+    def __init__(self, family: Optional[list[ClonableMeans]] = None) -> None:
+        super().__init__()
+        self.family = [] if family is None else family
+        self.family.append(self)
+        self.callers: set[int] = set()
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        self.callers.add(threading.get_ident())
+        return super().__call__(images)
+
+    def clone(self) -> ClonableMeans:
+        return ClonableMeans(self.family)
+
+
+def working_threads() -> int:
+    return sum(thread.name.startswith("ppghost") for thread in threading.enumerate())
+
+
 PLAIN = Pipeline.from_list(
     [
         {"DecodeImage": None},
@@ -62,23 +92,41 @@ SOURCES = {"r": (RED, 0), "g": (GREEN, 1), "b": (BLUE, 2), "0": (b"", None), "x"
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.text("rgb0x", max_size=20), st.integers(1, 6))
-def test_every_picture_has_its_own_answer(kinds: str, batch_size: int) -> None:
-    predictor = Means()
+@given(st.text("rgb0x", max_size=20), st.integers(1, 6), st.integers(1, 4), st.booleans())
+def test_every_picture_has_its_own_answer(
+    kinds: str, batch_size: int, workers: int, is_clonable: bool
+) -> None:
+    predictor = ClonableMeans() if is_clonable else Means()
+    sources = (SOURCES[kind][0] for kind in kinds)
     with Classifier(predictor, PLAIN, topk=9) as classifier:
-        answers = list(classifier.classify((SOURCES[kind][0] for kind in kinds), batch_size=batch_size))
+        answers = list(classifier.classify(sources, batch_size=batch_size, workers=workers))
     assert [answer.predictions[0].class_id if answer.predictions else None for answer in answers] == [
         SOURCES[kind][1] for kind in kinds
     ]
     assert all(bool(answer.failure) == (not answer.predictions) for answer in answers)
     assert all(len(answer.predictions) in (0, 3) for answer in answers)
-    assert sum(predictor.batch_sizes) == sum(kind in "rgb" for kind in kinds)
-    assert max(predictor.batch_sizes, default=0) <= batch_size
-    assert not predictor.is_open
+    family = predictor.family if isinstance(predictor, ClonableMeans) else [predictor]
+    batch_sizes = [size for member in family for size in member.batch_sizes]
+    assert sum(batch_sizes) == sum(kind in "rgb" for kind in kinds)
+    assert max(batch_sizes, default=0) <= batch_size
+    assert not any(member.is_open for member in family)
+    assert not working_threads()
 
 
+def test_each_worker_has_a_predictor_of_its_own() -> None:
+    predictor = ClonableMeans()
+    assert len(list(score_pictures(predictor, PLAIN, [RED] * 200, workers=3))) == 200
+    original, *clones = predictor.family
+    assert not original.callers, "it may have other threads than the clones"
+    assert len(clones) == 3
+    assert all(len(clone.callers) <= 1 for clone in clones)
+    assert original.is_open
+    assert not any(clone.is_open for clone in clones)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("kinds", ["r" * 100, "x" * 100, "rx" * 50])
-def test_memory_does_not_grow_with_the_number_of_pictures(kinds: str) -> None:
+def test_memory_does_not_grow_with_the_number_of_pictures(kinds: str, workers: int) -> None:
     taken = 0
 
     def count() -> Iterator[bytes]:
@@ -87,8 +135,61 @@ def test_memory_does_not_grow_with_the_number_of_pictures(kinds: str) -> None:
             taken += 1
             yield SOURCES[kind][0]
 
-    for given_out, _ in enumerate(score_pictures(Means(), PLAIN, count(), batch_size=4), start=1):
-        assert taken - given_out <= 16
+    scored = score_pictures(Means(), PLAIN, count(), batch_size=4, workers=workers)
+    for given_out, _ in enumerate(scored, start=1):
+        assert taken - given_out <= 4 * 2 * workers
+
+
+class Faulty(ClonableMeans):
+    """Fails at the green picture."""
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        if images[0, 1, 0, 0] > 0.5:
+            raise GhostError("green")
+        return super().__call__(images)
+
+    def clone(self) -> Faulty:
+        return Faulty(self.family)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_failure_of_the_network_comes_in_its_place_and_ends_the_threads(workers: int) -> None:
+    predictor = Faulty()
+    given_out: list[Scored] = []
+    with pytest.raises(GhostError, match="green"):
+        given_out.extend(score_pictures(predictor, PLAIN, [RED] * 7 + [GREEN] + [BLUE] * 90, workers=workers))
+    assert not working_threads()
+    assert not any(clone.is_open for clone in predictor.family[1:])
+
+
+@pytest.mark.parametrize("predictor", [Means(), ClonableMeans()], ids=["one", "clones"])
+def test_a_generator_that_is_closed_ends_its_threads(predictor: Means) -> None:
+    taken = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield RED
+
+    scored = score_pictures(predictor, PLAIN, endless(), workers=3)
+    next(scored)
+    assert working_threads()
+    scored.close()
+    assert not working_threads()
+    assert taken <= 7
+    if isinstance(predictor, ClonableMeans):
+        assert not any(clone.is_open for clone in predictor.family[1:])
+
+
+def test_a_failing_source_ends_the_threads() -> None:
+    def sources() -> Iterator[bytes]:
+        yield from [RED] * 5
+        raise DataError("The folder is gone.")
+
+    with pytest.raises(DataError, match="gone"):
+        list(score_pictures(ClonableMeans(), PLAIN, sources(), workers=2))
+    assert not working_threads()
 
 
 def test_pictures_of_different_shapes_do_not_meet_in_silence() -> None:
@@ -99,6 +200,8 @@ def test_pictures_of_different_shapes_do_not_meet_in_silence() -> None:
     assert len(list(score_pictures(Means(), pipeline, sources, batch_size=1))) == 2
     with pytest.raises(ValueError, match="batch_size"):
         list(score_pictures(Means(), pipeline, sources, batch_size=0))
+    with pytest.raises(ValueError, match="workers"):
+        list(score_pictures(Means(), pipeline, sources, workers=0))
 
 
 def test_paths_bytes_and_arrays_give_the_same(shipped: Artifact, tmp_path: Path) -> None:
@@ -191,6 +294,42 @@ def test_a_list_names_pictures_with_or_without_labels(tree: Path, tmp_path: Path
     assert names(list_pictures(tree, listed), tree) == expected
 
 
+def test_names_are_found_sorted_whatever_the_portion(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tree / "a.jpg").mkdir()  # a folder that is called like a picture
+    (tree / "a.jpg" / "z.jpg").write_bytes(RED)
+    (tree / "loop").symlink_to(tree)
+    (tree / "link.jpg").symlink_to(tree / "deep")
+    (tree / "seen.jpg").symlink_to(tree / "b.jpg")
+    os.close(os.open(os.path.join(os.fsencode(tree), b"my \xff.jpg"), os.O_CREAT))
+    everything = [Path(root, name) for root, _, files in os.walk(tree) for name in files]
+    expected = sorted(path for path in everything if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".bmp"))
+    assert len(expected) == 8
+    assert list(find_pictures(tree)) == expected
+    assert count_pictures(tree) == len(expected)
+    monkeypatch.setattr("ppghost.predict.sorted_in_portions.__defaults__", (2,))
+    assert list(find_pictures(tree)) == expected
+
+
+@given(st.sets(st.integers()), st.integers(1, 9))
+def test_portions_are_the_sorted_whole(items: set[int], size: int) -> None:
+    reads = 0
+
+    def read() -> Iterable[int]:
+        nonlocal reads
+        reads += 1
+        return iter(items)
+
+    assert list(sorted_in_portions(read, size)) == sorted(items)
+    assert reads <= len(items) // size + 1
+
+
+def test_a_list_may_name_a_picture_twice(tree: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_bytes(b"b.jpg 1\nb.jpg 2\nmy \xff.jpg\n")
+    assert names(list_pictures(tree, listed), tree) == ["b.jpg", "b.jpg", os.fsdecode(b"my \xff.jpg")]
+    assert count_pictures(tree, listed) == 3
+
+
 @pytest.mark.parametrize(
     ("source", "listed", "sentence"),
     [
@@ -208,6 +347,32 @@ def test_nothing_to_classify_is_an_error(
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(DataError, match=sentence):
         list_pictures(tmp_path / source, None if listed is None else tmp_path / listed)
+
+
+class Echo(ClonableMeans):
+    """Gives back what it gets."""
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return images.reshape(len(images), -1)
+
+    def clone(self) -> Echo:
+        return Echo(self.family)
+
+
+def test_the_network_sees_what_the_pipeline_gives_to_the_last_bit(imagenet_samples: Any) -> None:
+    pipeline = Pipeline.from_list(
+        [
+            {"DecodeImage": None},
+            {"ResizeImage": {"resize_short": 256}},
+            {"CropImage": {"size": 224}},
+            {"NormalizeImage": {"order": ""}},
+        ]
+    )
+    photographs = list_pictures(imagenet_samples.root)[:40]
+    scored = score_pictures(Echo(), pipeline, photographs, batch_size=3, workers=3)
+    for path, one in zip(photographs, scored):
+        assert one.output is not None
+        np.testing.assert_array_equal(one.output, pipeline.to_chw(path.read_bytes()).ravel())
 
 
 def test_real_photographs(imagenet_samples: Any, toy: nn.Layer, shipped: Artifact) -> None:
