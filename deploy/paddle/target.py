@@ -5,7 +5,6 @@ ppghost's own engine, `ghost`, runs it too and needs no Paddle: nothing here imp
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,9 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 from ppghost.artifact import Artifact, ModelFile, check_artifact
-from ppghost.cache import cache_dir
 from ppghost.errors import ArtifactError, GhostError, ToolMissingError, suggest
-from ppghost.export.paddle_inference import ENGINES, PaddlePredictor, Settings, check_engine, has_gpu_build
+from ppghost.export.paddle_inference import (
+    ENGINES,
+    PaddlePredictor,
+    Settings,
+    check_engine,
+    has_gpu_build,
+)
 from ppghost.export.target import MissingTool, check_tools
 from ppghost.export.tuning import Wish, recall, tune, usable_processors
 from ppghost.runtime import GhostPredictor
@@ -154,9 +158,7 @@ def _open(
         usual_batch=wish.batch_size,
         largest_batch=max(_LARGEST_BATCH, wish.batch_size),
     )
-    digests = [artifact.facts.files[name].sha256 for name in (model.graph, model.weights) if name]
-    key = hashlib.sha256(repr((settings, digests)).encode()).hexdigest()[:16]
-    return PaddlePredictor(graph, weights, settings, cache_dir() / engine / key, model.input)
+    return PaddlePredictor(graph, weights, settings, model.input)
 
 
 def _model(artifact: Artifact, engine: str, model_format: Optional[str]) -> ModelFile:

@@ -17,6 +17,7 @@ from ppghost.artifact import GRAPHS
 from ppghost.cli import verbs
 from ppghost.cli.bench import add_bench
 from ppghost.cli.console import EXIT_INTERRUPTED
+from ppghost.cli.predict_cls import predict_cls
 from ppghost.config import add_config_arguments
 from ppghost.errors import GhostError
 
@@ -49,6 +50,7 @@ epoch_N.* every Global.save_interval epochs. A name is a path without suffix: ou
     "infer": """examples:
   ppghost infer --artifact inference picture.jpg photos/
   ppghost infer --artifact inference --list list.txt --topk 3 --output results.csv
+  ppghost infer --artifact inference --engine auto photos/
   ppghost infer --artifact inference --batch-size 8 --threads 4 --output results.jsonl photos/
   ppghost infer -c my.yaml -o Global.pretrained_model=output/best_model -o Infer.infer_imgs=photos
 """,
@@ -58,6 +60,11 @@ epoch_N.* every Global.save_interval epochs. A name is a path without suffix: ou
 """,
     "verify": """example:
   ppghost verify inference
+""",
+    "predict_cls": """examples:
+  ppghost predict_cls -c inference_cls.yaml -o Global.inference_model_dir=inference \\
+                      -o Global.infer_imgs=photos -o Global.use_gpu=False
+  ppghost predict_cls -c inference_cls.yaml -o Global.use_gpu=False -o Global.engine=auto
 """,
     "models": """examples:
   ppghost models
@@ -110,7 +117,27 @@ def build_parser() -> argparse.ArgumentParser:
         "--threads", type=_count, metavar="N", help="processors to work on pictures (default: all)"
     )
     infer.add_argument("--output", metavar="FILE", help="write results to FILE.jsonl, .csv or .json")
-    infer.add_argument("--engine", help="engine for --artifact: native or onednn (default: onednn)")
+    infer.add_argument(
+        "--engine",
+        help="what runs the --artifact: ghost, openvino, onednn, onednn_bf16, native, tensorrt, gpu; or "
+        "auto, which measures those of this machine once (default: what auto found, else the first of these)",
+    )
+    infer.add_argument(
+        "--precision",
+        choices=("fp32", "bf16", "fp16"),
+        help="numbers that the engine computes with (default: fp32)",
+    )
+
+    predict = _add_verb(verb, "predict_cls", predict_cls, "classify with PaddleClas' inference_cls.yaml")
+    predict.add_argument("-c", "--config", required=True, help="PaddleClas' inference_cls.yaml")
+    predict.add_argument(
+        "-o",
+        "--override",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="replace or add a value: Global.use_gpu=False; may be repeated",
+    )
 
     export = _add_verb(verb, "export", verbs.export, "make a folder to ship")
     add_config_arguments(export)

@@ -7,6 +7,7 @@ hardware that is not at hand can be read and tested. Paddle is imported when an 
 from __future__ import annotations
 
 import enum
+import hashlib
 import importlib.metadata
 import importlib.util
 import tempfile
@@ -18,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from ppghost.cache import make_folder
+from ppghost.cache import cache_dir, make_folder
 from ppghost.errors import ArtifactError, GhostError, ToolMissingError
 from ppghost.export.tuning import cpu_flags
+from ppghost.files import sha256_of
 from ppghost.runtime.predictor import PRECISIONS as GHOST_PRECISIONS
 
 _BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")  # the last one is ARM's
@@ -223,27 +225,23 @@ class PaddlePredictor:
         graph: the graph's file, .json or .pdmodel.
         weights: its .pdiparams.
         settings: how to run it; `check_engine` has passed.
-        cache: a folder that keeps what TensorRT builds, of this graph, these weights and settings alone.
         input_name: the graph's input, which TensorRT wants to know beforehand.
 
     Raises:
         ArtifactError: Paddle cannot load the files.
-        OutputError: `cache` cannot be written.
+        OutputError: the cache, in which TensorRT keeps what it builds, cannot be written.
     """
 
-    def __init__(
-        self, graph: Path, weights: Path, settings: Settings, cache: Path, input_name: str = "x"
-    ) -> None:
+    def __init__(self, graph: Path, weights: Path, settings: Settings, input_name: str = "x") -> None:
         from paddle import inference
 
         self._shape = settings.input_shape
         config = inference.Config(str(graph), str(weights))
         with ExitStack() as stack:
-            if settings.engine == "openvino":
-                # OpenVINO writes a copy of the network whenever it loads one, and reading that is no faster.
-                cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ppghost-")))
-            elif settings.engine == "tensorrt":
-                make_folder(cache)
+            # OpenVINO writes a copy of the network whenever it loads one, and reading that is no faster.
+            cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ppghost-")))
+            if settings.engine == "tensorrt":
+                cache = make_folder(_engine_cache(settings, graph, weights))
             for call in settings.calls(input_name, cache):
                 _apply(config, call, inference.PrecisionType)
             try:
@@ -277,6 +275,12 @@ class PaddlePredictor:
     def __exit__(self, *exception: object) -> None:
         """Release the network's memory; OpenVINO's engine in Paddle keeps its own until the process ends."""
         del self._input, self._output, self._predictor
+
+
+def _engine_cache(settings: Settings, graph: Path, weights: Path) -> Path:
+    """Return the folder in the cache for what an engine builds of these files with these settings."""
+    content = repr((settings, sha256_of(graph), sha256_of(weights)))
+    return cache_dir() / settings.engine / hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _apply(config: Any, call: Call, precisions: Any) -> None:
