@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -158,6 +159,40 @@ def test_infer_over_a_folder_reports_broken_pictures_and_goes_on(
     assert rows[0].startswith("file_name,")
     assert len(rows) == 4
     assert all("good.jpg" in row for row in rows[1:])
+
+
+def test_infer_names_files_that_are_no_utf8(
+    artifact: Path, picture_set: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in (b"my \xff cat.jpg", b"my \xff dog.jpg"):
+        content = (picture_set / "1.jpg").read_bytes() if b"cat" in name else b""
+        Path(os.fsdecode(os.path.join(os.fsencode(folder), name))).write_bytes(content)
+    os.mkfifo(folder / "pipe.png")
+    assert main(["infer", "--artifact", str(artifact), str(folder), "--threads", "2"]) == 1
+    captured = capfd.readouterr()
+    [result] = map(json.loads, captured.out.splitlines())
+    assert os.fsencode(result["file_name"]).endswith(b"my \xff cat.jpg")
+    assert re.search(r"pipe\.png: .*no file", captured.err)
+    assert re.search(r"my \\udcff dog\.jpg: .*empty", captured.err)
+    assert re.search(r"3 pictures in .* pictures/s", captured.err)
+
+
+def test_ctrl_c_ends_infer_and_its_threads(artifact: Path, picture_set: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text(f"{picture_set / '1.jpg'}\n" * 100_000)
+    words = ["infer", "--artifact", str(artifact), "--list", str(tmp_path / "list.txt"), "--threads", "3"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ppghost", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith('{"class_ids"')
+        process.send_signal(signal.SIGINT)
+        _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130, complaint
+    assert "interrupted" in complaint
+    assert "Traceback" not in complaint
 
 
 def test_infer_of_one_broken_picture_is_an_error(artifact: Path, tmp_path: Path) -> None:
