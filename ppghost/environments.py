@@ -81,12 +81,61 @@ PADDLECLAS = Environment(
     bare_requirements=("paddleclas==2.6.0",),
 )
 
-# PyTorch's own GhostNets, to compare the speed of training with. timm asks for torchvision, of any version.
+# PyTorch's own GhostNets, to compare speed with. timm asks for torchvision, of any version.
 TIMM = Environment(
     name="timm",
     python="3.11",
     requirements=("torch==2.13.0", "numpy==2.4.6", "timm==1.0.31"),
     needs_pip=True,  # PyTorch's build for the CPU alone, where pip is set up for it, is gigabytes smaller
+)
+
+# PaddleClas' newest wheel on the newest Paddle 2: its predictor is faster there than on Paddle 3.
+PADDLECLAS_2 = Environment(
+    name="paddleclas2",
+    python="3.10",
+    requirements=(
+        "paddlepaddle==2.6.2",
+        "faiss-cpu==1.15.1",
+        "numpy==1.26.4",
+        "opencv-python-headless==4.11.0.86",
+        "pillow==12.3.0",
+        "prettytable==3.18.0",
+        "PyYAML==6.0.3",
+        "requests==2.34.2",
+        "scikit-learn==1.7.2",
+        "setuptools==84.2.1",
+        "six==1.17.0",
+        "tqdm==4.70.1",
+    ),
+    bare_requirements=("paddleclas==2.6.0",),
+)
+
+# What turns an export into ONNX. It imports packaging and asks for none.
+PADDLE2ONNX = Environment(
+    name="paddle2onnx",
+    python="3.11",
+    requirements=(
+        "paddlepaddle==3.3.1",
+        "paddle2onnx==2.1.0",
+        "numpy==2.4.6",
+        "packaging==26.3",
+        "setuptools==84.2.1",
+    ),
+)
+
+# Other engines, to compare the speed of inference with; each runs what PADDLE2ONNX makes.
+ONNXRUNTIME = Environment(
+    name="onnxruntime", python="3.11", requirements=("onnxruntime==1.31.1", "numpy==2.4.6")
+)
+OPENVINO = Environment(name="openvino", python="3.11", requirements=("openvino==2026.4.1", "numpy==2.4.6"))
+MNN = Environment(name="mnn", python="3.11", requirements=("MNN==3.6.1", "numpy==2.4.6"))
+# pnnx, the converter, asks for PyTorch (gigabytes), which it does not need to read ONNX; ncnn asks for what
+# downloads its model zoo.
+NCNN = Environment(
+    name="ncnn",
+    python="3.11",
+    requirements=("numpy==2.4.6",),
+    bare_requirements=("ncnn==1.0.20261020", "pnnx==20261020"),
 )
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from ppghost.bench import training
-from ppghost.bench.report import comparison_dict, comparison_lines, ratios_to_ours, write_plot
 from ppghost.bench.training import Comparison, Competitor, Measurement, Setting, compare, settings_of
+from ppghost.bench.training_report import comparison_dict, comparison_lines, ratios_to_ours, write_plot
+from ppghost.bench.workers import LEAST_ROUNDS
 from ppghost.cli import main
 from ppghost.environments import Environment
 from ppghost.errors import ToolMissingError
@@ -76,7 +77,7 @@ def test_a_program_that_dies_is_named_and_the_others_go_on(monkeypatch: pytest.M
     )
     [ours] = result.measurements
     assert (ours.competitor, ours.setting) == ("ours", TINY)
-    assert len(ours.step_ms) == training.LEAST_ROUNDS, "the time was over, but two rounds are promised"
+    assert len(ours.step_ms) == LEAST_ROUNDS, "the time was over, but two rounds are promised"
     assert min(ours.step_ms) > 0
     assert 50e6 < ours.peak_bytes < 50e9
     [sentence] = result.missing

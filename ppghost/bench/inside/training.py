@@ -1,23 +1,15 @@
-"""One measured program: trains a network on random pictures and times its steps when asked to.
+"""Training steps: a network on random pictures, timed when asked to.
 
-    PYTHON worker.py JOB
-
-JOB is JSON: `framework` (paddle or torch), `module`, `function` and `arguments` that give the network,
-`class_num`, `batch`, `size` and `threads`. The first line of standard output tells versions; then each line
-on standard input is a number of steps, answered by one line of JSON: the seconds of each step and the peak of
-resident memory in bytes. Whatever else the libraries print goes to standard error.
-
-It runs in environments that have no ppghost, so it imports the standard library and the framework only.
+The job gives `framework` (paddle or torch), `module`, `function` and `arguments` that make the network,
+`class_num`, `batch`, `size` and `threads`. An order is `calls`, how many steps to take; the answer is the
+seconds of each.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
-import os
 import sys
 import time
-from pathlib import Path
 from typing import Any, Callable
 
 LEARNING_RATE = 0.01
@@ -71,7 +63,7 @@ def torch_step(job: dict[str, Any]) -> Step:
     import torch
 
     torch.set_num_threads(job["threads"])
-    _open_torchvision()
+    open_torchvision()
     net = build_net(job).to(memory_format=torch.channels_last)
     net.train()
     optimizer = torch.optim.SGD(net.parameters(), LEARNING_RATE, MOMENTUM, weight_decay=WEIGHT_DECAY)
@@ -88,7 +80,7 @@ def torch_step(job: dict[str, Any]) -> Step:
     return step
 
 
-def _open_torchvision() -> None:
+def open_torchvision() -> None:
     """Make torchvision importable where its native part belongs to another build of PyTorch."""
     import torch
 
@@ -105,19 +97,6 @@ def _open_torchvision() -> None:
         torch.ppghost_torchvision = library
 
 
-def peak_bytes() -> int:
-    """Return the largest resident memory of this process so far."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        # getrusage would count the memory of the process that started this one.
-        [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
-        return int(line.split()[1]) * 1024
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
 def timed(step: Step) -> float:
     """Return the seconds of one step."""
     start = time.perf_counter()
@@ -125,22 +104,12 @@ def timed(step: Step) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
-    """Build, then measure as often as asked."""
-    # The folder of this file would come first in every search for a module.
-    sys.path.pop(0)
-    job = json.loads(sys.argv[1])
-    with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as answers:
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-        step = {"paddle": paddle_step, "torch": torch_step}[job["framework"]](job)
-        version = importlib.import_module(job["framework"]).__version__
-        answers.write(json.dumps({"framework": f"{job['framework']} {version}"}) + "\n")
-        answers.flush()
-        for line in sys.stdin:
-            seconds = [timed(step) for _ in range(int(line))]
-            answers.write(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes()}) + "\n")
-            answers.flush()
+def prepare(job: dict[str, Any]) -> tuple[dict[str, Any], Callable[..., dict[str, Any]]]:
+    """Build the network; return the framework's version, and what takes steps."""
+    step = {"paddle": paddle_step, "torch": torch_step}[job["framework"]](job)
+    version = importlib.import_module(job["framework"]).__version__
 
+    def obey(calls: int) -> dict[str, Any]:
+        return {"seconds": [timed(step) for _ in range(calls)]}
 
-if __name__ == "__main__":
-    main()
+    return {"framework": f"{job['framework']} {version}"}, obey
