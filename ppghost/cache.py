@@ -24,15 +24,24 @@ logger = logging.getLogger(__name__)
 
 
 def cache_dir() -> Path:
-    """Return the folder for weights and environments, which may not exist yet.
+    """Return the folder for weights, environments and compiled libraries, which may not exist yet.
 
     `PPGHOST_HOME` if it is set, else `$XDG_CACHE_HOME/ppghost`, else `~/.cache/ppghost`.
+
+    Raises:
+        OutputError: none of the three is known: there is no home folder.
     """
     home = os.environ.get("PPGHOST_HOME")
     if home:
         return Path(home).expanduser()
     shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "ppghost"
+    try:
+        return (Path(shared) if shared else Path.home() / ".cache") / "ppghost"
+    except RuntimeError as error:
+        raise OutputError(
+            f"There is no home folder for the cache: {error} Set PPGHOST_HOME to a folder that you may write "
+            "to."
+        ) from error
 
 
 def make_folder(folder: Path) -> Path:

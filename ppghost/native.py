@@ -4,25 +4,33 @@ A library is plain C behind `ctypes`: it knows addresses and sizes, neither Padd
 every instruction set of its architecture and chooses when it runs, so a cache on a shared disk serves unlike
 machines. The file in the cache ends with the SHA-256 of what stands before it: a damaged one is built again.
 
-Rock: imports nothing but `ppghost.errors`.
+Rock: standard library, the errors and the cache.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
+import logging
 import os
 import platform
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
+from ppghost.cache import cache_dir
 from ppghost.errors import ToolMissingError
+
+logger = logging.getLogger(__name__)
 
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-ffp-contract=fast")
 BUILD_SECONDS = 180
@@ -68,7 +76,7 @@ class NativeLibrary:
         """Return the compiled library, from the cache or built now (seconds, once per machine).
 
         Args:
-            cache: folder of the library; by default `kernels` in `PPGHOST_HOME` (`~/.cache/ppghost`).
+            cache: folder of the library; by default `kernels` in the cache of ppghost.
 
         Side effects: writes one file into the cache. Processes that build at once do not disturb each other:
         each writes a file of its own and renames it.
@@ -77,17 +85,13 @@ class NativeLibrary:
             ToolMissingError: no compiler, or it fails; the message ends with what to install.
             OSError: the cache cannot be written, or the library cannot be loaded.
         """
-        return ctypes.CDLL(str(self.path(cache)))
-
-    def path(self, cache: Optional[Path] = None) -> Path:
-        """Return the path of the compiled library, which is built now if it is not there.
-
-        Args, side effects and raises as in `load`.
-        """
-        path = (cache or default_cache()) / f"{self.name}-{self._build_key()}.so"
-        if not _is_intact(path):
-            _build(self, path)
-        return path
+        path = (cache or cache_dir() / "kernels") / f"{self.name}-{self._build_key()}.so"
+        if _is_intact(path):
+            # One that was built where the C library is newer cannot be loaded here.
+            with contextlib.suppress(OSError):
+                return ctypes.CDLL(str(path))
+        _build(self, path)
+        return ctypes.CDLL(str(path))
 
     def commands(self, compiler: Sequence[str], work: Path) -> Iterator[list[str]]:
         """Yield the compiler's commands; the last word of each is the object file, which lies in `work`."""
@@ -113,19 +117,13 @@ class NativeLibrary:
         return digest.hexdigest()[:16]
 
 
-def default_cache() -> Path:
-    """Return the folder of compiled libraries: `kernels` in `PPGHOST_HOME`, by default `~/.cache/ppghost`."""
-    home = os.environ.get("PPGHOST_HOME")
-    return (Path(home) if home else Path.home() / ".cache" / "ppghost") / "kernels"
-
-
 def find_compiler() -> list[str]:
     """Return the command of the C compiler: `CC`, else the first of cc, gcc and clang.
 
     Raises:
         ToolMissingError: there is none.
     """
-    asked = os.environ.get("CC", "").split()
+    asked = shlex.split(os.environ.get("CC", ""))
     for candidate in [asked] if asked else [["cc"], ["gcc"], ["clang"]]:
         program = shutil.which(candidate[0])
         if program:
@@ -145,32 +143,65 @@ def _build(library: NativeLibrary, path: Path) -> None:
     """Compile every instruction set and link them into `path`, which appears whole or not at all."""
     compiler = find_compiler()
     path.parent.mkdir(parents=True, exist_ok=True)
+    logger.info("Compiling the C library '%s' (once; seconds)", library.name)
+    deadline = time.monotonic() + BUILD_SECONDS
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".build-") as folder:
         jobs = list(library.commands(compiler, Path(folder)))
-        _run_together(jobs)
+        _run_together(jobs, deadline)
         linked = Path(folder) / "library.so"
-        _run_together([[*compiler, "-shared", *[job[-1] for job in jobs], "-o", str(linked), *library.links]])
+        objects = [job[-1] for job in jobs]
+        _run_together([[*compiler, "-shared", *objects, "-o", str(linked), *library.links]], deadline)
         content = linked.read_bytes()
-        linked.write_bytes(content + hashlib.sha256(content).digest())
-        os.replace(linked, path)
+        signed = Path(folder) / "signed.so"
+        signed.write_bytes(content + hashlib.sha256(content).digest())
+        try:
+            ctypes.CDLL(str(signed))
+        except OSError as error:
+            raise ToolMissingError(
+                f"What the C compiler {shlex.join(compiler)} made cannot be loaded: {error}. {REMEDY}"
+            ) from error
+        os.replace(signed, path)
 
 
-def _run_together(commands: Sequence[Sequence[str]]) -> None:
-    """Run compiler commands side by side; raise `ToolMissingError` with the first complaint."""
+def _run_together(commands: Sequence[Sequence[str]], deadline: float) -> None:
+    """Run compiler commands side by side; raise `ToolMissingError` with the first complaint.
+
+    Whatever happens, no process of theirs is left when this returns.
+    """
     running = [
-        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # a compiler starts others, which have to end with it
+        )
         for command in commands
     ]
     try:
-        complaints = [process.communicate(timeout=BUILD_SECONDS)[1] for process in running]
+        complaints = [
+            process.communicate(timeout=max(0.1, deadline - time.monotonic()))[1] for process in running
+        ]
     except subprocess.TimeoutExpired as error:
-        raise ToolMissingError(f"The C compiler did not finish in {BUILD_SECONDS} s: {error.cmd}.") from error
+        raise ToolMissingError(
+            f"The C compiler did not finish in {BUILD_SECONDS} s: {shlex.join(map(str, error.cmd))}. {REMEDY}"
+        ) from error
     finally:
         for process in running:
             if process.poll() is None:
-                process.kill()
-                process.wait()
+                _kill_with_children(process)
     for process, complaint in zip(running, complaints):
         if process.returncode:
-            command = " ".join(str(part) for part in process.args)  # type: ignore[union-attr]
+            command = shlex.join(str(part) for part in process.args)  # type: ignore[union-attr]
             raise ToolMissingError(f"The C compiler failed: {command}\n{complaint.strip()[-2000:]}\n{REMEDY}")
+
+
+def _kill_with_children(process: subprocess.Popen[str]) -> None:
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.communicate()

@@ -215,10 +215,10 @@ def kernels_for(layer: nn.Layer, x: Tensor) -> Optional[NativeKernels]:
 
 @contextmanager
 def fast_evaluation() -> Iterator[None]:
-    """Let convolutions use the native kernels in evaluation mode, too: for the evaluations of a training run.
+    """Let convolutions use the native kernels in evaluation mode, too: for measuring a network on many pictures.
 
-    Elsewhere a network in evaluation mode keeps Paddle's ops, so that what it answers does not depend on a
-    compiler. It holds for this thread.
+    Elsewhere a network in evaluation mode keeps Paddle's ops, so that what it answers, and what is exported,
+    does not depend on a compiler. It holds for this thread.
     """
     token = _EVALUATES_FAST.set(True)
     try:
@@ -251,7 +251,7 @@ def _load_kernels(choice: str) -> Optional[NativeKernels]:
         if choice == "fast":
             raise ToolMissingError(f"{CHOICE_VARIABLE}=fast, but: {error}") from error
         _logger.warning(
-            "Training uses Paddle's own convolutions; with ours a step on a CPU takes a third of the time or "
+            "Paddle's own convolutions are used; with ours a training step on a CPU takes a third of the time or "
             "less. Reason: %s",
             error,
         )

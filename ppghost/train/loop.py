@@ -269,7 +269,7 @@ def evaluate(
 ) -> Evaluation:
     """Measure a network on every sample of a loader, each counted once over all processes.
 
-    The network is put into eval mode and gets its mode back.
+    The network is put into eval mode and gets its mode back, unless the evaluation fails.
 
     Args:
         net: pictures `float32 [N, 3, H, W]` -> logits.

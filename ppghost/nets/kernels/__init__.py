@@ -9,9 +9,9 @@ import ctypes
 from pathlib import Path
 from typing import Optional
 
-from ppghost.native import NativeLibrary, default_cache
+from ppghost.native import NativeLibrary
 
-__all__ = ["DepthwiseShape", "NormShape", "PointwiseShape", "default_cache", "load_library"]
+__all__ = ["DepthwiseShape", "NormShape", "PointwiseShape", "load_library"]
 
 # One object of each kernel for each instruction set; dispatch.c chooses among them when it runs.
 LIBRARY = NativeLibrary(
