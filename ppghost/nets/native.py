@@ -215,7 +215,7 @@ def kernels_for(layer: nn.Layer, x: Tensor) -> Optional[NativeKernels]:
 
 @contextmanager
 def fast_evaluation() -> Iterator[None]:
-    """Let convolutions use the native kernels in evaluation mode, too: for measuring a network on many pictures.
+    """Let convolutions use the native kernels in evaluation mode, too: for evaluating on many pictures.
 
     Elsewhere a network in evaluation mode keeps Paddle's ops, so that what it answers, and what is exported,
     does not depend on a compiler. It holds for this thread.
@@ -251,8 +251,8 @@ def _load_kernels(choice: str) -> Optional[NativeKernels]:
         if choice == "fast":
             raise ToolMissingError(f"{CHOICE_VARIABLE}=fast, but: {error}") from error
         _logger.warning(
-            "Paddle's own convolutions are used; with ours a training step on a CPU takes a third of the time or "
-            "less. Reason: %s",
+            "Paddle's own convolutions are used; with ours a training step on a CPU takes a third of the time "
+            "or less. Reason: %s",
             error,
         )
         return None
