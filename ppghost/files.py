@@ -59,10 +59,15 @@ def _neighbour(path: Path) -> Path:
 
 
 @contextmanager
-def replaced_file(path: Path) -> Iterator[Path]:
+def replaced_file(path: Path, *, flush: bool = True) -> Iterator[Path]:
     """Yield a path to write to; when the block ends well, what was written there becomes `path`.
 
     Side effects: makes the parent folders of `path`. If the block raises, `path` is as it was.
+
+    Args:
+        path: the file.
+        flush: wait for the disk, so that a loss of power leaves the old file or the new one. False is for
+            thousands of files that can be made again.
 
     Raises:
         OutputError: the file cannot be written; the message says why.
@@ -73,7 +78,8 @@ def replaced_file(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield part
-            flush_to_disk(part)
+            if flush:
+                flush_to_disk(part)
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)

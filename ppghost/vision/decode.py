@@ -203,6 +203,8 @@ def _pillow(data: bytes, header: Header, *, is_turned: bool) -> PilImage.Image:
     try:
         image: PilImage.Image = PilImage.open(io.BytesIO(data), formats=(header.kind,))
         _check_size(*image.size)  # the frame of a GIF may be larger than its screen
-        return (ImageOps.exif_transpose(image) if is_turned else image).convert("RGB")
+        image = ImageOps.exif_transpose(image) if is_turned else image
+        image.load()
+        return image if image.mode == "RGB" else image.convert("RGB")  # convert copies in any case
     except _PILLOW_ERRORS as error:
         raise DataError(f"The {header.kind} picture is broken or truncated: {error}.") from error

@@ -183,9 +183,10 @@ class Normalize:
                 "write HWC before the transpose, CHW after it."
             )
         planes = array if axis == 0 else array.transpose(2, 0, 1)
-        planes = _normalize(
-            planes[::-1] if self.to_rgb else planes, 1.0, _triple(self.mean), _triple(self.std)
-        )
+        planes = (planes[::-1] if self.to_rgb else planes).astype(np.float32, copy=False)
+        shape = (3, 1, 1)
+        planes = planes - np.array(_triple(self.mean), np.float32).reshape(shape)
+        planes /= np.array(_triple(self.std), np.float32).reshape(shape)
         return planes if axis == 0 else planes.transpose(1, 2, 0)
 
 

@@ -30,6 +30,7 @@ GROUND = (
     "ppghost.environments",
     "ppghost.results",
     "ppghost.runtime",
+    "ppghost.offline",
     "ppghost.unpickle",
     "ppghost.zoo.card",
     "ppghost.zoo.cards",

@@ -1,0 +1,12 @@
+"""Offline pipelines: pictures become files, a device turns them into files, and those are scored.
+
+    names       which picture a file belongs to
+    preparing   pictures to input files, in parallel, with a record of how they were made
+    outputs     the scores of one picture as npy, bin or txt
+    truth       what the pictures show: `name label` lines
+    scoring     top-1 to top-5, exact
+    onnx_header what an ONNX file says about its inputs, read without onnx
+    onnx_process ONNX Runtime in a process of its own, in place of a device
+
+What is special to one device is in its folder of `deploy/`. Ground: never paddle.
+"""

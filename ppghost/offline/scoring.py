@@ -1,0 +1,61 @@
+"""Top-1 to top-5: how often the true class is among the best ones. Ground: NumPy; never paddle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ppghost.errors import DataError
+
+MOST = 5
+
+
+@dataclass(frozen=True)
+class TopN:
+    """How many pictures were told right.
+
+    Attributes:
+        hits: for k from 1 on, the number of pictures whose class is among the best k.
+        total: the number of pictures, at least 1.
+    """
+
+    hits: tuple[int, ...]
+    total: int
+
+    def accuracy(self, k: int) -> float:
+        """Return the share of pictures whose class is among the best `k`, 0 to 1."""
+        return self.hits[k - 1] / self.total
+
+
+def rank_of(scores: np.ndarray, label: int) -> int:
+    """Return how many classes come before the true one: 0 where it is the best.
+
+    Of classes with equal scores the one with the lower id comes first, so a result does not depend on how a
+    sort happens to go.
+
+    Args:
+        scores: float [C], finite.
+        label: 0 to C - 1.
+    """
+    better = np.count_nonzero(scores > scores[label])
+    return int(better + np.count_nonzero(scores[:label] == scores[label]))
+
+
+def top_n(pairs: Iterable[tuple[np.ndarray, int]], most: int = MOST) -> TopN:
+    """Return the score of pictures, taken one by one.
+
+    Args:
+        pairs: scores and true class of each picture.
+        most: the largest k.
+
+    Raises:
+        DataError: there is no picture.
+    """
+    ranks = np.zeros(most + 1, np.int64)
+    for scores, label in pairs:
+        ranks[min(rank_of(scores, label), most)] += 1
+    if not ranks.sum():
+        raise DataError("There is no result to score.")
+    return TopN(tuple(int(hits) for hits in ranks[:most].cumsum()), int(ranks.sum()))
