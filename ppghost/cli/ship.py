@@ -47,6 +47,10 @@ class Pictures:
     is_single: bool
     total: Optional[int]
 
+    def workers(self, threads: int) -> int:
+        """Return how many threads read pictures: one alone leaves all of them to the network."""
+        return 1 if self.is_single else threads
+
 
 def labels_of(config: Config) -> Optional[Labels]:
     """Return the class names that a configuration points to; None where it points to none.
@@ -109,19 +113,13 @@ def pictures_of(options: argparse.Namespace, config: Optional[Config]) -> Pictur
     return Pictures(chain(first, paths), len(first) == 1, total)
 
 
-def threads_of(options: argparse.Namespace, pictures: Pictures) -> tuple[int, int]:
-    """Return how many threads work on pictures and how many the network uses in each of them.
+def threads_of(options: argparse.Namespace) -> int:
+    """Return how many threads work.
 
-    One picture gets all threads in the network; many get one thread each, which is the faster division.
-    Side effect where many work: OpenCV's own threads, which would get in their way, are switched off for the
-    whole process.
+    Side effect: OpenCV's own threads, which would get in the way of ours, are switched off for the process.
     """
-    count: int = options.threads or usable_processors()
-    if pictures.is_single:
-        return 1, count
-    if count > 1:
-        cv2.setNumThreads(1)
-    return count, 1
+    cv2.setNumThreads(1)
+    return options.threads or usable_processors()
 
 
 def usable_processors() -> int:
@@ -176,7 +174,7 @@ def tell(
 
 
 def answers_of_config(
-    config: Config, pictures: Pictures, *, topk: Optional[int], batch_size: Optional[int], workers: int
+    config: Config, pictures: Pictures, *, topk: Optional[int], batch_size: Optional[int], threads: int
 ) -> Generator[Answer, None, None]:
     """Build the network of a configuration and return an iterator over its answers, one for each picture.
 
@@ -204,7 +202,7 @@ def answers_of_config(
         Pipeline(config.Infer.transforms),
         pictures.paths,
         batch_size=batch_size or config.Infer.batch_size,
-        workers=workers,
+        workers=pictures.workers(threads),
     )
     return (
         (one.source, None, one.failure)
@@ -221,23 +219,25 @@ def answers_of_artifact(
     topk: Optional[int],
     batch_size: Optional[int],
     engine: Optional[str],
-    threads: tuple[int, int],
+    precision: Optional[str],
+    threads: int,
 ) -> Generator[Answer, None, None]:
     """Open a shipped folder and return an iterator over its answers, one for each picture.
 
     Raises:
         GhostError: the folder or the engine cannot be used.
     """
-    workers, network_threads = threads
-    options = {} if engine is None else {"engine": engine}
-    classifier = Classifier.from_artifact(folder, topk=topk, threads=network_threads, **options)
-    return _answers(classifier, pictures, batch_size or 1, workers)
+    classifier = Classifier.from_artifact(
+        folder, topk=topk, engine=engine, precision=precision, threads=threads, batch_size=batch_size or 1
+    )
+    return _answers(classifier, pictures, batch_size or 1, threads)
 
 
 def _answers(
-    classifier: Classifier, pictures: Pictures, batch_size: int, workers: int
+    classifier: Classifier, pictures: Pictures, batch_size: int, threads: int
 ) -> Generator[Answer, None, None]:
     with classifier:
+        workers = pictures.workers(threads)
         for answer in classifier.classify(pictures.paths, batch_size=batch_size, workers=workers):
             yield answer.source, None if answer.failure else answer.to_dict(), answer.failure
 

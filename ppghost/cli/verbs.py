@@ -134,18 +134,22 @@ def infer(options: argparse.Namespace) -> int:
                 topk=options.topk,
                 batch_size=options.batch_size,
                 engine=options.engine,
-                threads=ship.threads_of(options, pictures),
+                precision=options.precision,
+                threads=ship.threads_of(options),
             )
             return ship.tell(answers, pictures, options.output, ship.show_json)
-    if options.engine is not None:
-        raise ConfigError("--engine chooses what runs an exported folder; give it with --artifact, not -c.")
+    if options.engine is not None or options.precision is not None:
+        raise ConfigError("--engine and --precision are for an exported folder; give them with --artifact.")
     config = _load(options)
     with _console(config, "infer.log") as console:
         _warn_of_random_weights(config, "answer")
         pictures = ship.pictures_of(options, config)
-        workers, _ = ship.threads_of(options, pictures)
         answers = ship.answers_of_config(
-            config, pictures, topk=options.topk, batch_size=options.batch_size, workers=workers
+            config,
+            pictures,
+            topk=options.topk,
+            batch_size=options.batch_size,
+            threads=ship.threads_of(options),
         )
         path = options.output or (config.Infer.save_dir if config.Infer else None)
         return ship.tell(answers, pictures, path, lambda result: console.line(str([result])))
