@@ -251,8 +251,8 @@ def _load_kernels(choice: str) -> Optional[NativeKernels]:
         if choice == "fast":
             raise ToolMissingError(f"{CHOICE_VARIABLE}=fast, but: {error}") from error
         _logger.warning(
-            "Paddle's own convolutions are used; with ours a training step on a CPU takes a third of the time "
-            "or less. Reason: %s",
+            "Paddle's own convolutions are used; with ours a training step on a CPU takes a third of the "
+            "time or less. Reason: %s",
             error,
         )
         return None
