@@ -38,6 +38,7 @@ from ppghost.vision.checks import read_number
 from ppghost.vision.decode import DecodeImage
 from ppghost.vision.normalize import IMAGENET_MEAN, IMAGENET_STD, NormalizeImage, ToCHWImage
 from ppghost.vision.op import build_op, describe
+from ppghost.vision.variants import variant_of
 
 SCHEMA = 1
 FACTS_FILE = "inference.yml"
@@ -173,6 +174,14 @@ class Artifact:
         """The names of the classes in the order of their ids; None where they have none."""
         return None if self.labels is None else [self.labels.names[i] for i in range(self.facts.class_num)]
 
+    @property
+    def preprocessing(self) -> str:
+        """Which way a picture becomes an input: "paddleclas", "torchvision" or "other".
+
+        The network's accuracy is that of this way; see `ppghost.vision.variants`.
+        """
+        return variant_of(self.pipeline)
+
     def path_of(self, name: str) -> Path:
         """Return the path of a file of the artifact."""
         return self.folder / name
@@ -238,9 +247,22 @@ def read_artifact(folder: Path) -> Artifact:
         pipeline = Pipeline((build_op("DecodeImage", facts.decode), *after_decoding))
     except (ConfigError, ValueError) as error:
         raise ArtifactError(f"{path} cannot be used: {error}") from error
+    _check_way(tree, pipeline, path)
     names = post.Topk.label_list
     labels = None if names is None else Labels(dict(enumerate(names)), str(path))
     return Artifact(folder, facts, pipeline, labels, post.Topk.topk)
+
+
+def _check_way(tree: Mapping[str, Any], pipeline: Pipeline, path: Path) -> None:
+    """Raise ArtifactError where inference.yml names another preprocessing than it describes."""
+    section = tree.get("Global")
+    named = section.get("preprocessing") if isinstance(section, Mapping) else None
+    found = variant_of(pipeline)
+    if named not in (None, found):
+        raise ArtifactError(
+            f"{path}: Global.preprocessing is {named!r}, but the ops of PreProcess are those of '{found}'. "
+            "One of them was edited; export the model again."
+        )
 
 
 def read_golden(artifact: Artifact) -> Golden:
@@ -400,7 +422,7 @@ def _tree(artifact: Artifact) -> dict[str, Any]:
         topk["label_list"] = artifact.class_names
     facts = dataclasses.asdict(artifact.facts)
     return {
-        "Global": {"model_name": artifact.facts.name},
+        "Global": {"model_name": artifact.facts.name, "preprocessing": artifact.preprocessing},
         "Artifact": {
             **facts,
             "input_shape": list(artifact.facts.input_shape),

@@ -24,6 +24,7 @@ from ppghost.vision import Pipeline
 from ppghost.vision.variants import VARIANTS
 from tests.conftest import ROOT
 from tests.deploy.tiny_onnx import tiny_onnx
+from tests.export.test_artifact import write
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NAMES = ("n01440764_1.JPEG", "with blank.jpg", "a:colon.png", "鬼.jpg", "two.dots.jpg")
@@ -264,3 +265,17 @@ def test_the_program_runs_as_the_readme_says(pictures: Path, tmp_path: Path) -> 
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "5 of 5 pictures prepared (torchvision, float32 [3, 224, 224])" in ran.stdout
     assert len(bins.list_bins(tmp_path / "bins")) == 5
+
+
+def test_an_artifact_brings_its_own_preprocessing(pictures: Path, tmp_path: Path) -> None:
+    entries = VARIANTS["torchvision"].to_list()
+    entries[1:3] = [{"Resize": {"size": 36}}, {"CenterCrop": {"size": 32}}]
+    artifact = write(tmp_path / "inference", entries, None, "ghost")
+    assert (
+        ascend.main(["prepare", str(pictures), str(tmp_path / "b"), "--artifact", str(artifact.folder)]) == 0
+    )
+    for path in (tmp_path / "b").glob("*.bin"):
+        [source] = [pictures / name for name in NAMES if Path(name).stem == path.stem]
+        assert path.read_bytes() == artifact.pipeline.to_chw(source.read_bytes()).tobytes()
+    assert ascend.main(["aipp", str(tmp_path / "c"), "--artifact", str(artifact.folder)]) == 0
+    assert "src_image_size_w: 32" in (tmp_path / "c").read_text(encoding="ascii")
