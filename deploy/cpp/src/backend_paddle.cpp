@@ -1,11 +1,23 @@
 // Paddle Inference on the CPU with oneDNN; every version of it reads inference.pdmodel.
 #include <paddle_inference_api.h>
 
+#include <algorithm>
+
 #include "backend.h"
 #include "errors.h"
 
 namespace ppghost {
 namespace {
+
+/// Switch oneDNN on: Paddle 3 calls that EnableONEDNN, Paddle 2 knows the older name only.
+template <typename Config>
+auto enable_onednn(Config& config, int) -> decltype(config.EnableONEDNN()) {
+  config.EnableONEDNN();
+}
+template <typename Config>
+void enable_onednn(Config& config, long) {
+  config.EnableMKLDNN();
+}
 
 class PaddleBackend : public Backend {
  public:
@@ -15,7 +27,7 @@ class PaddleBackend : public Backend {
     paddle_infer::Config config;
     config.SetModel(artifact.path_of(file.graph).string(), artifact.path_of(file.weights).string());
     config.DisableGpu();
-    config.EnableMKLDNN();
+    enable_onednn(config, 0);  // 0 is an int first, so the newer name wins where both are
     config.SetCpuMathLibraryNumThreads(options.threads);
     config.DisableGlogInfo();
     predictor_ = paddle_infer::CreatePredictor(config);
@@ -23,7 +35,11 @@ class PaddleBackend : public Backend {
     output_ = predictor_->GetOutputHandle(predictor_->GetOutputNames().at(0));
   }
 
-  std::string version() const override { return paddle_infer::GetVersion(); }
+  std::string version() const override {
+    const std::string text = paddle_infer::GetVersion();  // "version: 3.3.1", then lines about the build
+    const std::size_t begin = std::min(text.find(' ') + 1, text.size());
+    return text.substr(begin, text.find('\n') - begin);
+  }
 
   void run(const float* input, std::size_t rows, float* output) override {
     const int batch = static_cast<int>(rows), class_num = static_cast<int>(class_num_);

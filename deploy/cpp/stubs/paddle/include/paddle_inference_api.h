@@ -13,7 +13,11 @@ class Config {
  public:
   void SetModel(const std::string& program_file, const std::string& weights_file);
   void DisableGpu();
+#ifdef PPGHOST_STUB_OF_PADDLE_2
   void EnableMKLDNN();
+#else
+  void EnableONEDNN();
+#endif
   void SetCpuMathLibraryNumThreads(int threads);
   void DisableGlogInfo();
 };
