@@ -21,9 +21,11 @@ from bins import list_bins, read_bins
 
 from ppghost.errors import ConfigError, DataError, ToolMissingError
 from ppghost.offline.names import stem_of
+from ppghost.offline.onnx_header import read_onnx_header
 from ppghost.offline.onnx_process import OnnxProcess
 from ppghost.offline.outputs import write_scores
 from ppghost.offline.preparing import claim_folder, read_record
+from ppghost.vision.variants import OTHER, VARIANTS
 
 _WARM_UP = 3
 
@@ -122,7 +124,7 @@ def run_onnxruntime(
     with OnnxProcess(run.model, threads) as network:
         shape = _input_shape(network, run)
         facts = {"args": list(arguments), "engine": f"onnxruntime {network.version}", "threads": threads}
-        facts.update(_checked_record(run.bins, shape, len(paths)))
+        facts.update(_checked_record(run, shape, len(paths)))
         claim_folder(run.output, [path.name for path in made], SUMMARY_FILE)
         for _ in range(_WARM_UP):
             network(np.zeros((run.batch, *shape), np.float32))
@@ -156,15 +158,23 @@ def _input_shape(network: OnnxProcess, run: Run) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def _checked_record(bins: Optional[Path], shape: tuple[int, int, int], count: int) -> dict[str, str]:
+def _checked_record(run: Run, shape: tuple[int, int, int], count: int) -> dict[str, str]:
     """Return which way the bins were made, where their record tells it.
 
     Raises:
         DataError: the record is of other inputs than the network's, or of other files than are there.
     """
+    bins = run.bins
     record = None if bins is None else read_record(bins)
     if record is None:
         return {}
+    way = read_onnx_header(run.model).metadata.get("preprocessing")
+    if way in (*VARIANTS, OTHER) and way != record.preprocessing:
+        raise DataError(
+            f"The bins of '{bins}' were made the way of '{record.preprocessing}', and '{run.model}' is for "
+            f"'{way}'. "
+            "Prepare the pictures again, with --artifact or --way."
+        )
     if (record.dtype, tuple(record.shape)) != ("float32", shape):
         raise DataError(
             f"The bins of '{bins}' are {record.dtype} {list(record.shape)}; the network takes float32 "

@@ -61,11 +61,11 @@ def table(measured: Sequence[Speed]) -> str:
     sources = [f"- {each.device}: {each.source}" for each in PUBLISHED]
     return "\n".join(
         [
-            "Pictures a second, GhostNet 1.0x, 224 pixels.",
+            "Pictures a second by batch size.",
             "",
             *lines,
             "",
-            "Published figures are of others:",
+            "Published by others, GhostNet 1.0x at 224 pixels:",
             *sources,
             "",
         ]

@@ -1,4 +1,4 @@
-"""What an ONNX file says about itself: operator set, inputs, outputs. Read without onnx and its protobuf.
+"""What an ONNX file says about itself: operator set, inputs, outputs, notes. Read without onnx itself.
 
 Only the fields of these facts are read; the weights are skipped. Source: onnx.proto3 of the ONNX project, and
 the wire format of Protocol Buffers. Imports only the errors.
@@ -6,7 +6,7 @@ the wire format of Protocol Buffers. Imports only the errors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Union
@@ -14,7 +14,8 @@ from typing import Optional, Union
 from ppghost.errors import ArtifactError
 
 # Numbers of the fields in onnx.proto3.
-_MODEL_GRAPH, _MODEL_OPSETS = 7, 8
+_MODEL_GRAPH, _MODEL_OPSETS, _MODEL_METADATA = 7, 8, 14
+_ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
 _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 5, 11, 12
 _INITIALIZER_NAME, _VALUE_NAME, _VALUE_TYPE = 8, 1, 2
@@ -44,11 +45,13 @@ class OnnxHeader:
         opset: version of the standard operators.
         inputs: what is fed, without the weights that old files count among the inputs.
         outputs: what comes out.
+        metadata: what its writer noted.
     """
 
     opset: int
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    metadata: Mapping[str, str]
 
 
 Value = Union[int, memoryview]
@@ -71,6 +74,7 @@ def read_onnx_header(path: Path) -> OnnxHeader:
 def _header(data: memoryview) -> OnnxHeader:
     opset = None
     graph: dict[int, list[Value]] = {}
+    metadata: dict[str, str] = {}
     for number, value in _fields(data):
         if number == _MODEL_OPSETS:
             fields = dict(_fields(_bytes(value)))
@@ -79,6 +83,9 @@ def _header(data: memoryview) -> OnnxHeader:
         elif number == _MODEL_GRAPH:
             for part, content in _fields(_bytes(value)):
                 graph.setdefault(part, []).append(content)
+        elif number == _MODEL_METADATA:
+            entry = dict(_fields(_bytes(value)))
+            metadata[_text(entry.get(_ENTRY_KEY))] = _text(entry.get(_ENTRY_VALUE))
     if not isinstance(opset, int) or _GRAPH_OUTPUT not in graph:
         raise ValueError("it names no operator set or no output")
     weights = {
@@ -90,6 +97,7 @@ def _header(data: memoryview) -> OnnxHeader:
         opset,
         tuple(tensor for tensor in inputs if tensor.name not in weights),
         tuple(_tensor(value) for value in graph[_GRAPH_OUTPUT]),
+        metadata,
     )
 
 

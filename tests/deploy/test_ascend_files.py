@@ -18,13 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from ppghost.artifact import SCHEMA, Artifact, Facts, Golden, ModelFile, write_artifact
 from ppghost.errors import ArtifactError, ConfigError
 from ppghost.offline.onnx_header import Tensor, read_onnx_header
 from ppghost.vision import Pipeline
 from ppghost.vision.variants import VARIANTS
 from tests.conftest import ROOT
 from tests.deploy.tiny_onnx import tiny_onnx
-from tests.export.test_artifact import write
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NAMES = ("n01440764_1.JPEG", "with blank.jpg", "a:colon.png", "鬼.jpg", "two.dots.jpg")
@@ -267,10 +267,31 @@ def test_the_program_runs_as_the_readme_says(pictures: Path, tmp_path: Path) -> 
     assert len(bins.list_bins(tmp_path / "bins")) == 5
 
 
+def write_artifact_of(pipeline: Pipeline, folder: Path) -> Artifact:
+    """Write an artifact without a network; only its preprocessing is used."""
+    folder.mkdir()
+    (folder / "inference.onnx").write_bytes(b"none")
+    facts = Facts(
+        schema=SCHEMA,
+        target="onnx",
+        name="ghost",
+        version="0",
+        input_shape=(3, 32, 32),
+        class_num=1,
+        output="logits",
+        models=(ModelFile("onnx", "inference.onnx", None, "image", "class"),),
+        tools={},
+    )
+    tensor, logits = np.zeros((1, 3, 32, 32), np.float32), np.zeros((1, 1), np.float32)
+    return write_artifact(
+        Artifact(folder, facts, pipeline), Golden(tensor, logits, b"", tensor[0], logits[0])
+    )
+
+
 def test_an_artifact_brings_its_own_preprocessing(pictures: Path, tmp_path: Path) -> None:
     entries = VARIANTS["torchvision"].to_list()
     entries[1:3] = [{"Resize": {"size": 36}}, {"CenterCrop": {"size": 32}}]
-    artifact = write(tmp_path / "inference", entries, None, "ghost")
+    artifact = write_artifact_of(Pipeline.from_list(entries), tmp_path / "inference")
     assert (
         ascend.main(["prepare", str(pictures), str(tmp_path / "b"), "--artifact", str(artifact.folder)]) == 0
     )

@@ -384,6 +384,9 @@ def test_the_way_of_the_inputs_reaches_the_score(tmp_path: Path, capsys) -> None
         ascend.main(["score", str(tmp_path / "out"), str(tmp_path / "labels.txt"), "--class-num", "10"]) == 0
     )
     assert "(preprocessing: paddleclas)" in capsys.readouterr().out
+    assert infer(tiny_onnx(metadata={"preprocessing": "paddleclas"}), tmp_path / "bins") == 0
+    assert infer(tiny_onnx(metadata={"preprocessing": "torchvision"}), tmp_path / "bins") == 2
+    assert "for 'torchvision'" in capsys.readouterr().err
     assert ascend.main(["prepare", str(tmp_path / "p"), str(tmp_path / "bins"), "--aipp"]) == 0
     assert infer(tiny_onnx(), tmp_path / "bins") == 2
     assert "uint8" in capsys.readouterr().err

@@ -69,6 +69,7 @@ def tiny_onnx(
     name: str = "image",
     *,
     lists_weights_as_inputs: bool = False,
+    metadata: Optional[dict[str, str]] = None,
 ) -> bytes:
     """Return the file of a model: `image` [batch, 3, side, side] to `class` [batch, class_num]."""
     matrix, bias = weights(class_num)
@@ -85,7 +86,8 @@ def tiny_onnx(
         *((11, info) for info in inputs),
         (12, value_info("class", [batch, class_num])),
     )
-    return message((1, 6), (2, "by hand"), (7, graph), (8, message((1, ""), (2, opset))))
+    notes = [(14, message((1, key), (2, value))) for key, value in (metadata or {}).items()]
+    return message((1, 6), (2, "by hand"), (7, graph), (8, message((1, ""), (2, opset))), *notes)
 
 
 def scores_of(images: np.ndarray, class_num: int = 10) -> np.ndarray:
