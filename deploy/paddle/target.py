@@ -181,8 +181,7 @@ def _candidates(artifact: Artifact, precision: str, model_format: Optional[str])
     """Yield the engines that could run the artifact, the faster one of most CPUs first."""
     held = {model.format for model in artifact.facts.models if model_format in (None, model.format)}
     for name, engine in ENGINES.items():
-        # onednn_bf16 is another name of onednn.
-        is_possible = name != "onednn_bf16" and (has_gpu_build() or not engine.needs_gpu)
+        is_possible = has_gpu_build() or not engine.needs_gpu
         if is_possible and precision in engine.precisions and held.intersection(engine.forms):
             yield name
 

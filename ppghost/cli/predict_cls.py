@@ -209,7 +209,8 @@ def _labels_of(topk: Topk, artifact: Optional[Artifact]) -> Optional[Labels]:
     labels = Labels.read(shipped, topk.delimiter)
     if artifact is not None and len(labels) != artifact.facts.class_num:
         raise DataError(
-            f"{shipped} names {len(labels)} classes, but {artifact.facts.name} has {artifact.facts.class_num}. "
+            f"{path} is not there, and the {len(labels)} ImageNet names that come with ppghost do not fit "
+            f"the {artifact.facts.class_num} classes of {artifact.facts.name}. "
             "Set PostProcess.Topk.class_id_map_file to the file of its classes, or to null."
         )
     return labels
