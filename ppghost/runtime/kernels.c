@@ -20,6 +20,7 @@ enum { TILE = 12 };
 #define VECTOR_BYTES 16
 enum { TILE = 6 };
 #endif
+enum { LINE_BYTES = 64, DENSE_AHEAD = 2048 };
 #define LANES (VECTOR_BYTES / (int)sizeof(float))
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 32")
@@ -49,66 +50,98 @@ INLINE Vector at_most_one(Vector v)
 
 /* ------------------------------------------------------------------ 1x1 convolution */
 
-/* Finish `pixels` sums of `vectors` vectors each: rectify, add, store. */
-INLINE void finish(const Product *job, Vector sum[TILE][2], long pixel, const int pixels, const int vectors)
+/* Store `pixels` sums of `vectors` vectors each. */
+INLINE void store_all(float *to, long plane, Vector sum[TILE][2], const int pixels, const int vectors)
 {
     UNROLL
-    for (int m = 0; m < pixels; m++)
+    for (int v = 0; v < vectors; v++, to += plane)
         UNROLL
-        for (int v = 0; v < vectors; v++) {
-            Vector y = job->has_relu ? relu(sum[m][v]) : sum[m][v];
-            if (job->plain)
-                store(job->plain + (pixel + m) * job->plain_pitch + v * LANES, y);
-            if (job->add)
-                y += load(job->add + (pixel + m) * job->add_pitch + v * LANES);
-            store(job->to + (pixel + m) * job->to_pitch + v * LANES, y);
-        }
+        for (int m = 0; m < pixels; m++)
+            store(to + m * LANES, sum[m][v]);
+}
+
+/* Rectify, add and store sums. */
+INLINE void finish(const Product *job, Vector sum[TILE][2], long pixel, const int pixels, const int vectors)
+{
+    if (job->has_relu)
+        UNROLL
+        for (int m = 0; m < pixels; m++)
+            UNROLL
+            for (int v = 0; v < vectors; v++)
+                sum[m][v] = relu(sum[m][v]);
+    if (job->plain)
+        store_all(job->plain + pixel * LANES, job->plain_plane, sum, pixels, vectors);
+    if (job->add) {
+        const float *add = job->add + pixel * LANES;
+        UNROLL
+        for (int v = 0; v < vectors; v++, add += job->add_plane)
+            UNROLL
+            for (int m = 0; m < pixels; m++)
+                sum[m][v] += load(add + m * LANES);
+    }
+    if (job->to)
+        store_all(job->to + pixel * LANES, job->to_plane, sum, pixels, vectors);
+}
+
+/* Return where to fetch the next `lines` cache lines, one for each step of a loop that moves on by *stride. */
+INLINE const char *fetch_ahead(Ahead *ahead, int lines, long *stride)
+{
+    while (ahead->current + 1 < ahead->spans && ahead->span[ahead->current].next >= ahead->span[ahead->current].end)
+        ahead->current++;
+    const char *next = ahead->span[ahead->current].next;
+    *stride = next < ahead->span[ahead->current].end ? LINE_BYTES : 0;
+    ahead->span[ahead->current].next += lines * *stride;
+    return next;
 }
 
 /* Do `pixels` pixels and `vectors` vectors of output channels with all sums in registers. */
-INLINE void multiply_tile(const Product *job, long pixel, const int pixels, const int vectors)
+INLINE void multiply_tile(const Product *job, long pixel, const int pixels, const int vectors, const int has_gate)
 {
-    const long pitch = job->from_pitch, distance = (long)job->parts * job->part_channels * LANES;
-    const float *weight = job->weight;
+    const int depth = job->parts * job->part_channels;
+    const float *weight = job->weight, *gate = job->gate;
+    long stride;
+    const char *ahead = fetch_ahead(job->ahead, depth, &stride);
     Vector sum[TILE][2];
     UNROLL
-    for (int m = 0; m < pixels; m++)
+    for (int v = 0; v < vectors; v++) {
+        const Vector bias = load(job->bias + v * LANES);
         UNROLL
-        for (int v = 0; v < vectors; v++)
-            sum[m][v] = load(job->bias + v * LANES);
-    for (int part = 0; part < job->parts; part++) {
-        const float *from = job->from + pixel * pitch + part * job->part_pitch;
-        for (int k = 0; k < job->part_channels; k++, weight += LANES, from++) {
-            Vector w[2];
-            UNROLL
-            for (int v = 0; v < vectors; v++)
-                w[v] = load(weight + v * distance);
-            UNROLL
-            for (int m = 0; m < pixels; m++)
-                UNROLL
-                for (int v = 0; v < vectors; v++)
-                    sum[m][v] += w[v] * from[m * pitch];
-        }
+        for (int m = 0; m < pixels; m++)
+            sum[m][v] = bias;
     }
+    for (int part = 0; part < job->parts; part++)
+        for (int block = 0; block < job->part_vectors; block++) {
+            const float *from = job->from + (part * job->part_vectors + block) * job->from_plane + pixel * LANES;
+            const int left = job->part_channels - block * LANES;
+            for (const float *end = from + (left < LANES ? left : LANES); from < end; from++) {
+                Vector w[2];
+                __builtin_prefetch(ahead, 0, 2);
+                UNROLL
+                for (int v = 0; v < vectors; v++) {
+                    w[v] = load(weight + v * (long)depth * LANES);
+                    w[v] = has_gate ? w[v] * *gate : w[v];
+                }
+                UNROLL
+                for (int m = 0; m < pixels; m++)
+                    UNROLL
+                    for (int v = 0; v < vectors; v++)
+                        sum[m][v] += w[v] * from[m * LANES];
+                weight += LANES;
+                gate += has_gate;
+                ahead += stride;
+            }
+        }
     finish(job, sum, pixel, pixels, vectors);
 }
 
-static void multiply_tiles(const Product *job, int pixels, int vectors)
+INLINE void multiply_tiles(const Product *job, int pixels, const int vectors, const int has_gate)
 {
     long pixel = 0;
-#define ONE(count) multiply_tile(job, pixel, count, 1)
-#define TWO(count) multiply_tile(job, pixel, count, 2)
-    if (vectors == 2) {
-        for (; pixel + TILE <= pixels; pixel += TILE)
-            TWO(TILE);
-        WITH_CONSTANT(TWO, pixels - pixel)
-    } else {
-        for (; pixel + TILE <= pixels; pixel += TILE)
-            ONE(TILE);
-        WITH_CONSTANT(ONE, pixels - pixel)
-    }
-#undef ONE
-#undef TWO
+#define PASS(count) multiply_tile(job, pixel, count, vectors, has_gate)
+    for (; pixel + TILE <= pixels; pixel += TILE)
+        PASS(TILE);
+    WITH_CONSTANT(PASS, pixels - pixel)
+#undef PASS
 }
 
 static void multiply(const Product *given, int pixels, int vectors)
@@ -117,129 +150,157 @@ static void multiply(const Product *given, int pixels, int vectors)
     const long depth = (long)job.parts * job.part_channels;
     for (int count; vectors; vectors -= count) {
         count = vectors < 2 ? vectors : 2;
-        multiply_tiles(&job, pixels, count);
+        if (count == 2 && job.gate)
+            multiply_tiles(&job, pixels, 2, 1);
+        else if (count == 2)
+            multiply_tiles(&job, pixels, 2, 0);
+        else if (job.gate)
+            multiply_tiles(&job, pixels, 1, 1);
+        else
+            multiply_tiles(&job, pixels, 1, 0);
         job.weight += count * depth * LANES;
         job.bias += count * LANES;
-        job.to += count * LANES;
-        job.add += job.add ? count * LANES : 0;
-        job.plain += job.plain ? count * LANES : 0;
+        job.to += job.to ? count * job.to_plane : 0;
+        job.add += job.add ? count * job.add_plane : 0;
+        job.plain += job.plain ? count * job.plain_plane : 0;
     }
 }
 
 /* ------------------------------------------------------------------ depthwise convolution */
 
-static const float zero_pixel[MOST_LANES];
+/* Most output pixels that one pass takes. */
+enum { COUNT = 8 };
 
-INLINE float *row_of(const Map *map, int row) { return map->data + (long)(row % map->rows) * map->width * map->pitch; }
+INLINE float *row_of(const Map *map, int row)
+{
+    return map->data + (long)(row < map->rows ? row : row % map->rows) * map->width * LANES;
+}
 
-/* The rows that one output row reads; a row outside of the map is one pixel of zeros with pitch 0. */
+/* What one output row needs: the input rows that are inside of the map, and the first of the kernel's that meets one. */
 typedef struct {
     const float *row[5];
-    long pitch[5];
-} Rows;
+    int rows, first, width;
+    const float *weight, *bias;
+} Window;
 
-INLINE Rows rows_around(const Map *from, int first, const int kernel)
+INLINE Window window_at(const Filter *job, int first)
 {
-    Rows rows;
-    UNROLL
-    for (int i = 0; i < kernel; i++) {
-        const int is_inside = first + i >= 0 && first + i < from->height;
-        rows.row[i] = is_inside ? row_of(from, first + i) : zero_pixel;
-        rows.pitch[i] = is_inside ? from->pitch : 0;
-    }
-    return rows;
+    Window window = {.width = job->from.width, .weight = job->weight, .bias = job->bias};
+    window.first = first < 0 ? -first : 0;
+    for (int i = window.first; i < job->kernel && first + i < job->from.height; i++)
+        window.row[window.rows++] = row_of(&job->from, first + i);
+    return window;
 }
 
-INLINE void finish_pixel(const Filter *job, Vector y, float *to, const float *add)
+/* `count` output pixels side by side: each input pixel is loaded once. Of the kernel's columns [left, right) are
+ * inside; other limits than [0, kernel) are for one pixel. */
+INLINE void filter_pixels(const Window *window, int column, const int kernel, const int stride, const int count,
+                          int left, int right, Vector *sum)
 {
-    y = job->has_relu ? relu(y) : y;
-    store(to, add ? y + load(add) : y);
-}
-
-/* One output pixel at the border: the columns [left, right) of the kernel are inside. */
-INLINE Vector filter_border(const Rows *rows, const Vector *weight, Vector bias, int column, int width,
-                            const int kernel)
-{
-    const int left = column < 0 ? -column : 0, right = column + kernel > width ? width - column : kernel;
-    Vector sum = bias;
-    UNROLL
-    for (int i = 0; i < kernel; i++)
-        for (int j = left; j < right; j++)
-            sum += weight[i * kernel + j] * load(rows->row[i] + (column + j) * rows->pitch[i]);
-    return sum;
-}
-
-/* `count` output pixels side by side, all inside: each input pixel is loaded once. */
-INLINE void filter_inside(const Rows *rows, const Vector *weight, Vector bias, int column, const int kernel,
-                          const int stride, const int count, Vector *sum)
-{
+    const float *weight = window->weight + window->first * kernel * LANES;
     UNROLL
     for (int x = 0; x < count; x++)
-        sum[x] = bias;
-    UNROLL
-    for (int i = 0; i < kernel; i++) {
-        const float *from = rows->row[i] + column * rows->pitch[i];
+        sum[x] = load(window->bias);
+    for (int i = 0; i < window->rows; i++, weight += kernel * LANES) {
+        const float *from = window->row[i] + column * LANES;
+        if (left || right < kernel) {
+            for (int j = left; j < right; j++)
+                sum[0] += load(weight + j * LANES) * load(from + j * LANES);
+            continue;
+        }
+        Vector w[5];
         UNROLL
-        for (int j = 0; j < (count - 1) * stride + kernel; j++) {
-            const Vector pixel = load(from + j * rows->pitch[i]);
+        for (int j = 0; j < kernel; j++)
+            w[j] = load(weight + j * LANES);
+        UNROLL
+        for (int j = 0; j < (count - 1) * stride + kernel; j++, from += LANES) {
+            const Vector pixel = load(from);
             UNROLL
             for (int x = 0; x < count; x++)
                 if (j >= x * stride && j < x * stride + kernel)
-                    sum[x] += weight[i * kernel + j - x * stride] * pixel;
+                    sum[x] += w[j - x * stride] * pixel;
         }
     }
 }
 
-INLINE void filter_row(const Filter *job, const Vector *weight, Vector bias, int row, const int kernel,
+INLINE void filter_some(const Filter *job, const Window *window, int x, float *to, const float *add, const int kernel,
+                        const int stride, const int count, int left, int right)
+{
+    Vector sum[COUNT];
+    filter_pixels(window, x * stride - kernel / 2, kernel, stride, count, left, right, sum);
+    if (job->has_relu)
+        UNROLL
+        for (int i = 0; i < count; i++)
+            sum[i] = relu(sum[i]);
+    if (add)
+        UNROLL
+        for (int i = 0; i < count; i++)
+            sum[i] += load(add + (x + i) * LANES);
+    UNROLL
+    for (int i = 0; i < count; i++)
+        store(to + (x + i) * LANES, sum[i]);
+}
+
+INLINE void filter_row(const Filter *job, const Window *window, float *to, const float *add, const int kernel,
                        const int stride)
 {
-    enum { COUNT = 4 };
-    const Rows rows = rows_around(&job->from, row * stride - kernel / 2, kernel);
-    const int width = job->to.width, in_width = job->from.width;
-    float *to = row_of(&job->to, row);
-    const float *add = job->add.data ? row_of(&job->add, row) : NULL;
-    for (int x = 0; x < width;) {
-        const int column = x * stride - kernel / 2;
-        Vector sum[COUNT];
-        int done = 1;
-        if (column < 0 || column + kernel > in_width)
-            sum[0] = filter_border(&rows, weight, bias, column, in_width, kernel);
-        else if (column + (COUNT - 1) * stride + kernel <= in_width)
-            filter_inside(&rows, weight, bias, column, kernel, stride, done = COUNT, sum);
-        else
-            filter_inside(&rows, weight, bias, column, kernel, stride, 1, sum);
-        for (int i = 0; i < done; i++, x++)
-            finish_pixel(job, sum[i], to + x * job->to.pitch, add ? add + x * job->add.pitch : NULL);
+    const int width = job->to.width, reach = kernel / 2;
+    /* The output pixels [begin, end) have the whole kernel inside. */
+    const int begin = (reach + stride - 1) / stride;
+    const int end = window->width < kernel ? begin : (window->width - kernel + reach) / stride + 1;
+    int x = 0;
+#define BORDER() \
+    do { \
+        const int column = x * stride - reach; \
+        filter_some(job, window, x, to, add, kernel, stride, 1, column < 0 ? -column : 0, \
+                    column + kernel > window->width ? window->width - column : kernel); \
+        x++; \
+    } while (0)
+#define SOME(count) filter_some(job, window, x, to, add, kernel, stride, count, 0, kernel)
+    while (x < begin && x < width)
+        BORDER();
+    for (; x + COUNT <= end; x += COUNT)
+        SOME(COUNT);
+    if (x < end) {
+        switch (end - x) {
+        case 1: SOME(1); break;
+        case 2: SOME(2); break;
+        case 3: SOME(3); break;
+        case 4: SOME(4); break;
+        case 5: SOME(5); break;
+        case 6: SOME(6); break;
+        default: SOME(7);
+        }
+        x = end;
     }
+    while (x < width)
+        BORDER();
+#undef BORDER
+#undef SOME
 }
 
-INLINE void filter_vector(const Filter *job, int first_row, int last_row, const int kernel, const int stride)
+static void filter(const Filter *job, int first_row, int last_row, int vectors)
 {
-    Vector weight[MOST_TAPS];
-    UNROLL
-    for (int t = 0; t < kernel * kernel; t++)
-        weight[t] = load(job->weight + t * LANES);
-    for (int row = first_row; row < last_row; row++)
-        filter_row(job, weight, load(job->bias), row, kernel, stride);
-}
-
-static void filter(const Filter *given, int first_row, int last_row, int vectors)
-{
-    Filter job = *given;
-    for (int v = 0; v < vectors; v++) {
-        if (job.kernel == 3 && job.stride == 1)
-            filter_vector(&job, first_row, last_row, 3, 1);
-        else if (job.kernel == 3)
-            filter_vector(&job, first_row, last_row, 3, 2);
-        else if (job.stride == 1)
-            filter_vector(&job, first_row, last_row, 5, 1);
-        else
-            filter_vector(&job, first_row, last_row, 5, 2);
-        job.weight += job.kernel * job.kernel * LANES;
-        job.bias += LANES;
-        job.from.data += LANES;
-        job.to.data += LANES;
-        job.add.data += job.add.data ? LANES : 0;
+    for (int row = first_row; row < last_row; row++) {
+        Window window = window_at(job, row * job->stride - job->kernel / 2);
+        float *to = row_of(&job->to, row);
+        const float *add = job->add.data ? row_of(&job->add, row) : NULL;
+        for (int v = 0; v < vectors; v++) {
+            if (job->kernel == 3 && job->stride == 1)
+                filter_row(job, &window, to, add, 3, 1);
+            else if (job->kernel == 3)
+                filter_row(job, &window, to, add, 3, 2);
+            else if (job->stride == 1)
+                filter_row(job, &window, to, add, 5, 1);
+            else
+                filter_row(job, &window, to, add, 5, 2);
+            window.weight += job->kernel * job->kernel * LANES;
+            window.bias += LANES;
+            for (int i = 0; i < window.rows; i++)
+                window.row[i] += job->from.plane;
+            to += job->to.plane;
+            add += add ? job->add.plane : 0;
+        }
     }
 }
 
@@ -274,9 +335,13 @@ INLINE void stem_tile(const Stem *job, const float *weight, Vector bias, float *
             for (int m = 0; m < pixels; m++)
                 sum[m] += w * from[2 * m + j];
         }
+    if (job->has_relu)
+        UNROLL
+        for (int m = 0; m < pixels; m++)
+            sum[m] = relu(sum[m]);
     UNROLL
     for (int m = 0; m < pixels; m++)
-        store(to + m * job->to.pitch, job->has_relu ? relu(sum[m]) : sum[m]);
+        store(to + m * LANES, sum[m]);
 }
 
 static void stem(const Stem *job, int first_row, int last_row, int vectors)
@@ -286,9 +351,9 @@ static void stem(const Stem *job, int first_row, int last_row, int vectors)
         for (int v = 0; v < vectors; v++) {
             const float *weight = job->weight + (long)v * job->channels * 9 * LANES;
             const Vector bias = load(job->bias + v * LANES);
-            float *to = row_of(&job->to, row) + v * LANES;
+            float *to = row_of(&job->to, row) + v * job->to.plane;
             int x = 0;
-#define STEM(count) stem_tile(job, weight, bias, to + x * job->to.pitch, x, count)
+#define STEM(count) stem_tile(job, weight, bias, to + x * LANES, x, count)
             for (; x + TILE <= job->to.width; x += TILE)
                 STEM(TILE);
             WITH_CONSTANT(STEM, job->to.width - x)
@@ -314,8 +379,10 @@ static void dense(const Dense *job, int vectors)
         int k = 0;
         for (; k + CHAINS <= job->depth; k += CHAINS)
             UNROLL
-            for (int chain = 0; chain < CHAINS; chain++, weight += LANES)
+            for (int chain = 0; chain < CHAINS; chain++, weight += LANES) {
+                __builtin_prefetch(weight + DENSE_AHEAD, 0, 3);
                 sum[chain] += load(weight) * job->from[k + chain];
+            }
         for (; k < job->depth; k++, weight += LANES)
             sum[0] += load(weight) * job->from[k];
         Vector y = sum_of(sum);
@@ -331,24 +398,17 @@ static void mean(const Map *from, int vectors, float *to)
 {
     const long pixels = (long)from->height * from->width;
     for (int v = 0; v < vectors; v++) {
-        const float *pixel = from->data + v * LANES;
+        const float *pixel = from->data + v * from->plane;
         Vector sum[CHAINS] = {{0}};
         long i = 0;
         for (; i + CHAINS <= pixels; i += CHAINS)
             UNROLL
-            for (int chain = 0; chain < CHAINS; chain++, pixel += from->pitch)
+            for (int chain = 0; chain < CHAINS; chain++, pixel += LANES)
                 sum[chain] += load(pixel);
-        for (; i < pixels; i++, pixel += from->pitch)
+        for (; i < pixels; i++, pixel += LANES)
             sum[0] += load(pixel);
         store(to + v * LANES, sum_of(sum) / (float)pixels);
     }
 }
 
-static void scale(const float *weight, const float *gate, float *to, int depth, int vectors)
-{
-    for (int v = 0; v < vectors; v++)
-        for (int k = 0; k < depth; k++, weight += LANES, to += LANES)
-            store(to, load(weight) * gate[k]);
-}
-
-const Kernels KERNELS = {LANES, TILE, multiply, filter, stem, dense, mean, scale};
+const Kernels KERNELS = {LANES, TILE, multiply, filter, stem, dense, mean};

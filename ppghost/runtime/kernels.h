@@ -1,33 +1,44 @@
 /* What the engine and the instruction-set builds of the kernels share.
  *
- * Maps are rows of pixels, pixels are rows of channels. The channels of a part of a map begin at a multiple of
- * the vector width and end with lanes that nobody reads, so no kernel needs a mask. Weights are packed by
- * vectors of output channels: [vectors, depth, lanes]. */
+ * Maps are [vectors, height, width, lanes]: as many channels as a vector holds lie together, pixel after pixel. The
+ * channels of each half of a ghost module's map begin a new vector; the lanes that are left over are read by nobody,
+ * so no kernel needs a mask. Weights are packed by vectors of output channels: [vectors, depth, lanes]. */
 #ifndef PPGHOST_KERNELS_H
 #define PPGHOST_KERNELS_H
 
 enum { MOST_LANES = 16, MOST_TAPS = 25 };
 
+/* Weights that will be needed soon: kernels fetch them into the cache while they compute. */
+enum { MOST_SPANS = 32 };
+
+typedef struct {
+    struct {
+        const char *next, *end;
+    } span[MOST_SPANS];
+    int current, spans;
+} Ahead;
+
 /* A map, or a window on the rows of one that is made and used row by row: row y lies at y % rows. */
 typedef struct {
     float *data;
-    long pitch; /* floats from pixel to pixel */
+    long plane; /* floats from vector to vector */
     int height, width, rows;
 } Map;
 
-/* A 1x1 convolution of pixels that lie one after the other: to = activation(weight from + bias) + add. */
+/* A 1x1 convolution of pixels that lie one after the other: to = activation(weight from + bias) + add. A plane is the
+ * distance between vectors, in floats. */
 typedef struct {
     const float *from;
-    long from_pitch, part_pitch;
-    int parts, part_channels; /* of the input: its depth is their product */
+    long from_plane;
+    int parts, part_channels, part_vectors; /* of the input: its depth is parts * part_channels */
     const float *weight, *bias;
-    float *to;
-    long to_pitch;
+    const float *gate; /* NULL, or a factor for each input channel */
+    float *to;        /* NULL: only `plain` is wanted */
     const float *add; /* NULL: nothing is added */
-    long add_pitch;
-    float *plain; /* NULL, or where the output goes without what is added */
-    long plain_pitch;
+    float *plain;     /* NULL, or where the output goes without what is added */
+    long to_plane, add_plane, plain_plane;
     int has_relu;
+    Ahead *ahead;
 } Product;
 
 /* A depthwise convolution with padding kernel / 2: to = activation(weight * from + bias) + add. */
@@ -63,8 +74,6 @@ typedef struct {
     void (*stem)(const Stem *job, int first_row, int last_row, int vectors);
     void (*dense)(const Dense *job, int vectors);
     void (*mean)(const Map *from, int vectors, float *to);
-    /* Multiply packed weights [vectors, depth, lanes] by gate [depth]. */
-    void (*scale)(const float *weight, const float *gate, float *to, int depth, int vectors);
 } Kernels;
 
 extern const Kernels ghost_kernels_baseline;

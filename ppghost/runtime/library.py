@@ -15,8 +15,8 @@ from ppghost.native import NativeLibrary
 LIBRARY = NativeLibrary(
     name="ghost",
     folder=Path(__file__).parent,
-    headers=("engine.h", "kernels.h", "network.h", "plan.h", "pool.h", "program.h"),
-    sources=("engine.c", "network.c", "plan.c", "pool.c", "program.c"),
+    headers=("engine.h", "kernels.h", "network.h", "plan.h", "pool.h", "program.h", "session.h"),
+    sources=("engine.c", "network.c", "plan.c", "pool.c", "program.c", "roll.c", "steps.c"),
     kernels=("kernels.c",),
     links=("-lm", "-pthread"),
 )

@@ -26,8 +26,6 @@ float *allocate_floats(size_t count)
     return memory;
 }
 
-static long rounded_up(long count, int lanes) { return (count + lanes - 1) / lanes * lanes; }
-
 /* ------------------------------------------------------------------ layouts */
 
 static Layout layout_of(const GhostNetwork *network, int number)
@@ -37,18 +35,20 @@ static Layout layout_of(const GhostNetwork *network, int number)
     const StepKind kind = network->program.step[number - 1].kind;
     if (kind == DEPTHWISE)
         return network->layout[network->program.step[number - 1].from];
-    Layout layout = {.parts = kind == STEM ? 1 : value->parts};
+    const int fits = kind == STEM && value->channels <= lanes; /* both halves in one vector */
+    Layout layout = {.parts = fits ? 1 : value->parts};
     layout.part_channels = value->channels / layout.parts;
-    layout.part_pitch = rounded_up(layout.part_channels, lanes);
-    layout.pitch = layout.parts * layout.part_pitch;
-    layout.half = layout.parts == 2 ? layout.part_pitch : value->channels / 2;
+    layout.part_vectors = (layout.part_channels + lanes - 1) / lanes;
+    layout.vectors = layout.parts * layout.part_vectors;
+    layout.half_vector = layout.parts == 2 ? layout.part_vectors : 0;
+    layout.half_lane = layout.parts == 2 ? 0 : value->channels / 2;
     return layout;
 }
 
-/* The place of a channel within a pixel. */
-static long place_of(const Layout *layout, int channel)
+/* The place of a channel among the lanes of all vectors. */
+static long place_of(const Layout *layout, int channel, int lanes)
 {
-    return channel / layout->part_channels * layout->part_pitch + channel % layout->part_channels;
+    return (long)(channel / layout->part_channels) * layout->part_vectors * lanes + channel % layout->part_channels;
 }
 
 /* ------------------------------------------------------------------ packing */
@@ -80,10 +80,10 @@ static float read_float(const Packer *packer, long offset, size_t index)
 /* Pack [channels, depth] as [vectors, depth, lanes]; the channel's place says into which lane it comes. */
 static const float *pack_rows(Packer *packer, const Layout *to, const Step *step, int depth, long offset, long second)
 {
-    float *packed = take(packer, (size_t)to->pitch * depth);
+    float *packed = take(packer, (size_t)to->vectors * packer->lanes * depth);
     const int channels = step->channels, half = depth / 2, is_split = second != NONE;
     for (int c = 0; packed && c < channels; c++) {
-        const long place = place_of(to, c);
+        const long place = place_of(to, c, packer->lanes);
         float *lane = packed + place / packer->lanes * depth * packer->lanes + place % packer->lanes;
         for (int k = 0; k < depth; k++) {
             const int is_second = is_split && k >= half, row = is_second ? k - half : k, rows = is_split ? half : depth;
@@ -103,9 +103,9 @@ static void pack_step(Packer *packer, GhostNetwork *network, int number)
     const int taps = step->kernel * step->kernel;
     if (step->kind == GHOST) { /* its 1x1 convolution makes the first half */
         to.parts = 1;
-        to.pitch = to.part_pitch;
+        to.vectors = to.part_vectors;
     }
-    packed->vectors = (int)(to.pitch / packer->lanes);
+    packed->vectors = to.vectors;
     switch (step->kind) {
     case STEM:
     case DEPTHWISE:
@@ -117,17 +117,19 @@ static void pack_step(Packer *packer, GhostNetwork *network, int number)
         packed->depth = from->parts * from->part_channels;
         break;
     case MEAN:
-        packed->vectors = (int)(from->pitch / packer->lanes);
+        packed->vectors = from->vectors;
         return;
     case SOFTMAX:
         return;
     }
+    packed->begin = (const char *)packer->next;
     packed->weight = pack_rows(packer, &to, step, packed->depth, step->weight, step->second);
     packed->bias = pack_rows(packer, &to, step, 1, step->bias, NONE);
     if (step->kind == GHOST) {
         packed->cheap_weight = pack_rows(packer, &to, step, taps, step->cheap_weight, NONE);
         packed->cheap_bias = pack_rows(packer, &to, step, 1, step->cheap_bias, NONE);
     }
+    packed->end = (const char *)packer->next;
 }
 
 static size_t pack_steps(GhostNetwork *network, const char *content, float *memory)

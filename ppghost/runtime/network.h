@@ -7,17 +7,17 @@
 
 #include <stdatomic.h>
 
-/* How the channels of a value lie within a pixel, in floats. */
+/* How the channels of a value lie in vectors. */
 typedef struct {
-    int parts, part_channels;
-    long part_pitch, pitch;
-    long half; /* where the second half of the channels begins */
+    int parts, part_channels, part_vectors, vectors;
+    int half_vector, half_lane; /* where the second half of the channels begins */
 } Layout;
 
 /* What one step needs of the weights. */
 typedef struct {
     int vectors, depth; /* of the 1x1 convolution or linear layer */
     const float *weight, *bias, *cheap_weight, *cheap_bias;
+    const char *begin, *end; /* all of it */
 } Packed;
 
 struct GhostNetwork {

@@ -1,28 +1,138 @@
-/* Give every map of a network its place: places of maps that are needed at the same time do not overlap. */
+/* Choose the steps that are rolled, and give every value its place: places of maps that are needed at the same time
+ * do not overlap. */
 #include "plan.h"
 
-enum { SLACK = 64 }; /* floats behind each value: a last vector may be read beyond it */
+enum {
+    SLACK = 64,               /* floats behind each value: a last vector may be read beyond it */
+    FLOATS_OF_A_ROLL = 150000 /* a map of this size, for each member, is worth rolling */
+};
 
 static const size_t most_floats = (size_t)1 << 33;
+
+static size_t rounded(size_t floats) { return (floats + 2 * SLACK - 1) / SLACK * SLACK; }
+
+static size_t floats_of(const struct GhostNetwork *network, const Plan *plan, int value)
+{
+    return (size_t)plan->value[value].height * plan->value[value].width * network->layout[value].vectors
+           * network->kernels->lanes;
+}
+
+/* ------------------------------------------------------------------ rolls */
+
+static int is_rollable(const Step *step)
+{
+    const int is_rowwise = step->kind == STEM || step->kind == POINTWISE || step->kind == DEPTHWISE || step->kind == GHOST;
+    return is_rowwise && step->gate == NONE;
+}
+
+static int is_used(const Program *program, int value, int first, int last)
+{
+    for (int i = first; i < last; i++)
+        if (program->step[i].from == value || program->step[i].add == value)
+            return 1;
+    return 0;
+}
+
+/* Tell how many values the steps [first, last) leave behind; 0 if they cannot be rolled. */
+static int count_left(const Program *program, const Plan *plan, int first, int last)
+{
+    int left = 0;
+    for (int value = first + 1; value <= last; value++)
+        if (is_used(program, value, last, program->steps)) {
+            if (plan->value[value].height != plan->value[last].height || is_used(program, value, first, last))
+                return 0;
+            left++;
+        }
+    return left;
+}
+
+/* Return where a roll that begins at `first` ends, or `first` if there is none. */
+static int end_of_roll(const struct GhostNetwork *network, const Plan *plan, int first, size_t worth)
+{
+    const Program *program = &network->program;
+    int end = first;
+    for (int last = first; last < program->steps && is_rollable(&program->step[last]);) {
+        const int from = program->step[last].from;
+        const int is_worth = floats_of(network, plan, ++last) >= worth || (from && floats_of(network, plan, from) >= worth);
+        const int left = is_worth ? count_left(program, plan, first, last) : 0;
+        if (!left)
+            continue;
+        end = last;
+        if (left == 1 && program->value[last].level > program->value[first + 1].level)
+            break; /* a seam here costs less than the rows made twice on a longer way */
+    }
+    return end - first > 1 ? end : first;
+}
+
+static void choose_rolls(const struct GhostNetwork *network, int members, Plan *plan)
+{
+    const Program *program = &network->program;
+    for (int first = 0; first < program->steps && plan->rolls < MOST_ROLLS;) {
+        const int end = end_of_roll(network, plan, first, (size_t)FLOATS_OF_A_ROLL * members);
+        if (end > first) {
+            const Roll roll = {first, end, plan->value[end].height};
+            for (int value = first + 1; value <= end; value++)
+                plan->value[value].is_left = is_used(program, value, end, program->steps);
+            rehearse_roll(network, plan, &roll, 1);
+            rehearse_roll(network, plan, &roll, members);
+            plan->roll[plan->rolls++] = roll;
+        }
+        first = end > first ? end : first + 1;
+    }
+}
+
+/* Give the windows of the rolls their places in scratch, behind the padded rows of the picture. */
+static void place_windows(const struct GhostNetwork *network, Plan *plan)
+{
+    const size_t begin = rounded((size_t)network->program.channels * 3 * ((size_t)plan->width + 2));
+    plan->scratch_floats = begin;
+    for (int i = 0; i < plan->rolls; i++) {
+        size_t next = begin;
+        for (int value = plan->roll[i].first + 1; value <= plan->roll[i].last; value++) {
+            Place *place = &plan->value[value];
+            const Layout *layout = &network->layout[value];
+            const size_t row = (size_t)place->width * network->kernels->lanes;
+            if (place->rows) {
+                place->offset = next;
+                next += rounded(row * place->rows * layout->vectors);
+            }
+            if (place->plain_rows) {
+                place->plain_offset = next;
+                next += rounded(row * place->plain_rows * layout->part_vectors);
+            }
+        }
+        plan->scratch_floats = larger(plan->scratch_floats, next);
+    }
+}
+
+/* ------------------------------------------------------------------ maps */
 
 typedef struct {
     size_t offset, floats;
     int first, last; /* steps at which the map lives */
 } Stay;
 
-static int last_use(const Program *program, int value)
+/* The step at which a value begins or, for one that a roll leaves behind, the roll's first; and its last use. */
+static Stay stay_of(const struct GhostNetwork *network, const Plan *plan, int value)
 {
-    int last = value - 1;
+    const Program *program = &network->program;
+    Stay stay = {0, rounded(floats_of(network, plan, value)), value - 1, value - 1};
     for (int i = value; i < program->steps; i++)
         if (program->step[i].from == value || program->step[i].add == value)
-            last = i;
-    return last;
+            stay.last = i;
+    for (int i = 0; i < plan->rolls; i++) { /* all of a roll happens at the same time */
+        const Roll *roll = &plan->roll[i];
+        if (stay.first >= roll->first && stay.first < roll->last)
+            stay.first = roll->first;
+        if (stay.last >= roll->first && stay.last < roll->last)
+            stay.last = roll->last - 1;
+    }
+    return stay;
 }
 
 /* Put a map at the lowest place where no map lies that lives at the same time. */
-static void place(Stay *stays, int count, Stay *stay)
+static void place(const Stay *stays, int count, Stay *stay)
 {
-    stay->offset = 0;
     for (int i = 0; i < count; i++) {
         const Stay *other = &stays[i];
         const int meets = other->first <= stay->last && stay->first <= other->last;
@@ -33,25 +143,25 @@ static void place(Stay *stays, int count, Stay *stay)
     }
 }
 
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-
 static int place_values(const struct GhostNetwork *network, Plan *plan)
 {
     const Program *program = &network->program;
     Stay stays[MOST_STEPS];
     int count = 0;
-    for (int v = 1; v <= program->steps; v++) {
-        const size_t pixels = (size_t)plan->value[v].height * plan->value[v].width;
-        if (!program->value[v].is_map) {
-            plan->value[v].offset = plan->vector_floats;
-            plan->vector_floats += ((size_t)program->value[v].channels + 2 * SLACK) / SLACK * SLACK;
+    for (int value = 1; value <= program->steps; value++) {
+        if (!program->value[value].is_map) {
+            plan->value[value].offset = plan->vector_floats;
+            plan->vector_floats += rounded(program->value[value].channels);
             continue;
         }
-        Stay stay = {0, pixels * (size_t)network->layout[v].pitch + SLACK, v - 1, last_use(program, v)};
-        stay.floats = (stay.floats + SLACK - 1) / SLACK * SLACK;
+        if (floats_of(network, plan, value) > most_floats)
+            return -1;
+        if (plan->value[value].rows)
+            continue;
+        Stay stay = stay_of(network, plan, value);
         place(stays, count, &stay);
         stays[count++] = stay;
-        plan->value[v].offset = stay.offset;
+        plan->value[value].offset = stay.offset;
         plan->map_floats = larger(plan->map_floats, stay.offset + stay.floats);
         if (plan->map_floats > most_floats)
             return -1;
@@ -59,26 +169,28 @@ static int place_values(const struct GhostNetwork *network, Plan *plan)
     return 0;
 }
 
-int make_plan(const struct GhostNetwork *network, int height, int width, Plan *plan)
+static int halved(int side, int times)
+{
+    while (times-- && side > 1)
+        side = (side + 1) / 2;
+    return side;
+}
+
+int make_plan(const struct GhostNetwork *network, int height, int width, int members, Plan *plan)
 {
     const Program *program = &network->program;
     *plan = (Plan){.height = height, .width = width};
-    for (int v = 0; v <= program->steps; v++) {
-        int *sides[2] = {&plan->value[v].height, &plan->value[v].width};
-        plan->value[v].height = height;
-        plan->value[v].width = width;
-        for (int side = 0; side < 2; side++)
-            for (int level = 0; level < program->value[v].level && *sides[side] > 1; level++)
-                *sides[side] = (*sides[side] + 1) / 2;
+    for (int value = 0; value <= program->steps; value++) {
+        plan->value[value].height = halved(height, program->value[value].level);
+        plan->value[value].width = halved(width, program->value[value].level);
     }
+    choose_rolls(network, members, plan);
     for (int i = 0; i < program->steps; i++) {
         const size_t lanes = (size_t)network->packed[i].vectors * network->kernels->lanes;
         const size_t pixels = (size_t)plan->value[i + 1].height * plan->value[i + 1].width;
-        if (program->step[i].gate != NONE)
-            plan->scaled_floats = larger(plan->scaled_floats, lanes * network->packed[i].depth);
-        if (program->step[i].add != NONE)
+        if (program->step[i].add != NONE && !plan->value[i + 1].plain_rows)
             plan->plain_floats = larger(plan->plain_floats, lanes * pixels);
     }
-    plan->scratch_floats = (size_t)program->channels * 3 * ((size_t)width + 2) + SLACK;
+    place_windows(network, plan);
     return place_values(network, plan);
 }

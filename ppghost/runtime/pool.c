@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { SPINS_AT_WORK = 4000, SPINS_BEFORE_SLEEP = 4000, LINE = 64 };
 
@@ -13,10 +14,16 @@ typedef struct {
     int rank;
 } Member;
 
+/* How many numbers of a member's share are drawn, after an even and after an odd number of meetings. */
+typedef struct Drawn {
+    _Alignas(LINE) atomic_int count[2];
+} Drawn;
+
 struct Team {
     int size;
     pthread_t *threads;
     Member *members;
+    Drawn *drawn; /* one for each member */
     void (*work)(void *data, int rank);
     void *data;
     pthread_mutex_t mutex;
@@ -26,8 +33,9 @@ struct Team {
     _Alignas(LINE) atomic_uint piece;       /* how many pieces of work were handed out */
     _Alignas(LINE) atomic_int arrived;      /* members at the meeting */
     _Alignas(LINE) atomic_uint meetings;    /* that are over */
-    _Alignas(LINE) atomic_int drawn[2];     /* for even and for odd meetings */
 };
+
+
 
 static void relax(void)
 {
@@ -45,8 +53,9 @@ void team_meet(Team *team)
     const unsigned meeting = atomic_load_explicit(&team->meetings, memory_order_relaxed);
     if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) == team->size - 1) {
         atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
-        /* The counter of the work that follows; everyone has left the last work that used it. */
-        atomic_store_explicit(&team->drawn[(meeting + 1) & 1], 0, memory_order_relaxed);
+        /* The counters of the work that follows; everyone has left the last work that used them. */
+        for (int rank = 0; rank < team->size; rank++)
+            atomic_store_explicit(&team->drawn[rank].count[(meeting + 1) & 1], 0, memory_order_relaxed);
         atomic_store_explicit(&team->meetings, meeting + 1, memory_order_release);
         return;
     }
@@ -57,10 +66,20 @@ void team_meet(Team *team)
             sched_yield();
 }
 
-int team_draw(Team *team)
+int team_draw(Team *team, int rank, int count)
 {
-    const unsigned meeting = atomic_load_explicit(&team->meetings, memory_order_relaxed);
-    return atomic_fetch_add_explicit(&team->drawn[meeting & 1], 1, memory_order_relaxed);
+    const unsigned parity = atomic_load_explicit(&team->meetings, memory_order_relaxed) & 1;
+    for (int turn = 0; turn < team->size; turn++) {
+        const int owner = (rank + turn) % team->size;
+        const int first = (int)((long)count * owner / team->size), last = (int)((long)count * (owner + 1) / team->size);
+        atomic_int *drawn = &team->drawn[owner].count[parity];
+        if (atomic_load_explicit(drawn, memory_order_relaxed) >= last - first)
+            continue;
+        const int number = first + atomic_fetch_add_explicit(drawn, 1, memory_order_relaxed);
+        if (number < last)
+            return number;
+    }
+    return -1;
 }
 
 /* Wait for a piece of work after the one with number `last`; returns its number. */
@@ -122,7 +141,10 @@ Team *team_start(int threads)
     pthread_cond_init(&team->has_work, NULL);
     team->threads = calloc((size_t)threads, sizeof *team->threads);
     team->members = calloc((size_t)threads, sizeof *team->members);
-    int is_whole = team->threads && team->members;
+    team->drawn = aligned_alloc(LINE, sizeof *team->drawn * (size_t)threads);
+    int is_whole = team->threads && team->members && team->drawn;
+    if (team->drawn)
+        memset(team->drawn, 0, sizeof *team->drawn * (size_t)threads);
     while (is_whole && team->size < threads) {
         Member *member = &team->members[team->size];
         *member = (Member){team, team->size};
@@ -147,5 +169,6 @@ void team_stop(Team *team)
     pthread_mutex_destroy(&team->mutex);
     free(team->threads);
     free(team->members);
+    free(team->drawn);
     free(team);
 }

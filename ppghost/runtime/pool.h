@@ -15,7 +15,8 @@ void team_run(Team *team, void (*work)(void *data, int rank), void *data);
 /* For members at work: wait until all have come here. */
 void team_meet(Team *team);
 
-/* For members at work: return the next number of 0, 1, 2, ... that no member got since the last meeting. */
-int team_draw(Team *team);
+/* For members at work: return a number of [0, count) that no member got since the last meeting, or -1 when there is
+ * none. Each member gets the numbers of its own share first, in order. */
+int team_draw(Team *team, int rank, int count);
 
 #endif
