@@ -34,7 +34,7 @@ from ais_summary import Results, find_results, speed_of  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from ppghost.artifact import read_artifact  # noqa: E402
-from ppghost.errors import ConfigError, DataError, GhostError  # noqa: E402
+from ppghost.errors import ConfigError, GhostError  # noqa: E402
 from ppghost.files import replaced_file  # noqa: E402
 from ppghost.offline.outputs import read_scores  # noqa: E402
 from ppghost.offline.preparing import (  # noqa: E402
@@ -45,7 +45,7 @@ from ppghost.offline.preparing import (  # noqa: E402
     write_record,
 )
 from ppghost.offline.scoring import MOST, TopN, top_n  # noqa: E402
-from ppghost.offline.truth import Truth, read_truth  # noqa: E402
+from ppghost.offline.truth import read_truth  # noqa: E402
 from ppghost.predict import list_pictures  # noqa: E402
 from ppghost.results import printable  # noqa: E402
 from ppghost.vision import Pipeline  # noqa: E402
@@ -166,7 +166,7 @@ def score(options: argparse.Namespace) -> int:
     """
     results, truth = find_results(Path(options.results)), read_truth(options.labels)
     truth.check_classes(options.class_num)
-    check_complete(results, truth, is_subset=options.subset)
+    truth.check_complete(results.files, results.source, is_subset=options.subset)
     scored = top_n(
         (read_scores(path, options.class_num), truth.label_of(stem)) for stem, path in results.files.items()
     )
@@ -177,25 +177,6 @@ def score(options: argparse.Namespace) -> int:
     if options.output is not None:
         write_json(Path(options.output), score_data(scored, options.class_num, results))
     return 0
-
-
-def check_complete(results: Results, truth: Truth, *, is_subset: bool) -> None:
-    """Make sure that results and labels are of the same pictures.
-
-    Raises:
-        DataError: they are not.
-    """
-    unknown = [stem for stem in results.files if stem not in truth.labels]
-    if unknown:
-        truth.label_of(unknown[0])
-    missing = [stem for stem in truth.labels if stem not in results.files]
-    if missing and not is_subset:
-        raise DataError(
-            f"{results.source} has {len(results.files)} results for the {len(truth.labels)} pictures of "
-            f"{truth.source}; there is none for '{missing[0]}'"
-            + (f" and {len(missing) - 1} more" * (len(missing) > 1))
-            + ". Run the inference for all pictures, or score those that are there: --subset"
-        )
 
 
 def score_data(scored: TopN, class_num: int, results: Results) -> dict[str, Any]:

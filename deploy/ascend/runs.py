@@ -19,7 +19,7 @@ import numpy as np
 from ais_summary import SUMMARY_FILE, write_summary
 from bins import list_bins, read_bins
 
-from ppghost.errors import ConfigError, DataError, ToolMissingError
+from ppghost.errors import DataError, ToolMissingError
 from ppghost.offline.names import stem_of
 from ppghost.offline.onnx_header import read_onnx_header
 from ppghost.offline.onnx_process import OnnxProcess
@@ -113,7 +113,8 @@ def run_onnxruntime(
         progress: told how many pictures were computed just now, and how many there are.
 
     Raises:
-        DataError: the bins do not fit, or the network's output is no row of scores.
+        DataError: the bins do not fit.
+        ArtifactError: the network's output is no row of scores.
         ConfigError: the batch size contradicts the graph.
         ToolMissingError: ONNX Runtime cannot be had.
         OutputError: the results cannot be written.
@@ -122,7 +123,7 @@ def run_onnxruntime(
     made = [run.output / f"{stem_of(path)}_0.{run.outfmt.lower()}" for path in paths]
     milliseconds: list[float] = []
     with OnnxProcess(run.model, threads) as network:
-        shape = _input_shape(network, run)
+        shape = network.sides_for(run.batch)
         facts = {"args": list(arguments), "engine": f"onnxruntime {network.version}", "threads": threads}
         facts.update(_checked_record(run, shape, len(paths)))
         claim_folder(run.output, [path.name for path in made], SUMMARY_FILE)
@@ -139,23 +140,6 @@ def run_onnxruntime(
     summary = run.output / SUMMARY_FILE
     write_summary(summary, list(zip(paths, made)), milliseconds, run.batch, facts)
     return summary
-
-
-def _input_shape(network: OnnxProcess, run: Run) -> tuple[int, int, int]:
-    """Return channels, height and width of an input."""
-    batch, *sides = network.shape
-    if batch not in (None, run.batch):
-        raise ConfigError(
-            f"The batch size is {run.batch}, but '{run.model}' was exported with {batch}. Give --batchsize "
-            f"{batch}, or "
-            "export it with --batch dynamic."
-        )
-    if len(sides) != 3 or None in sides:
-        raise ConfigError(
-            f"The input of '{run.model}' is {list(network.shape)}; accepted: [N, 3, height, width]."
-        )
-    channels, height, width = (side or 0 for side in sides)
-    return channels, height, width
 
 
 def _checked_record(run: Run, shape: tuple[int, int, int], count: int) -> dict[str, str]:
@@ -198,10 +182,6 @@ def _batch(paths: list[Path], shape: tuple[int, int, int], size: int) -> np.ndar
 def _compute(network: OnnxProcess, images: np.ndarray, loop: int, milliseconds: list[float]) -> np.ndarray:
     """Return scores [N, C], computed `loop` times; the times are added to `milliseconds`."""
     for _ in range(loop):
-        scores = network(images)
+        scores = network.rows(images)
         milliseconds.append(1000 * network.seconds)
-    if scores.shape[0] != len(images) or scores.size != len(images) * scores.shape[1]:
-        raise DataError(
-            f"The network gives {list(scores.shape)} for {len(images)} pictures; accepted: [N, classes]."
-        )
-    return scores.reshape(len(images), -1)
+    return scores

@@ -6,7 +6,7 @@ the wire format of Protocol Buffers. Imports only the errors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Union
@@ -17,10 +17,13 @@ from ppghost.errors import ArtifactError
 _MODEL_GRAPH, _MODEL_OPSETS, _MODEL_METADATA = 7, 8, 14
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
+_GRAPH_NODE = 1
+_NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR = 1, 2, 4
 _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 5, 11, 12
 _INITIALIZER_NAME, _VALUE_NAME, _VALUE_TYPE = 8, 1, 2
 _TYPE_TENSOR, _TENSOR_SHAPE, _SHAPE_DIM = 1, 2, 1
 _DIM_VALUE = 1
+_PASSING_ON = ("Identity", "Cast", "Flatten", "Reshape", "Squeeze")
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -46,12 +49,14 @@ class OnnxHeader:
         inputs: what is fed, without the weights that old files count among the inputs.
         outputs: what comes out.
         metadata: what its writer noted.
+        ends_in_softmax: whether the first output is probabilities, made by Softmax.
     """
 
     opset: int
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     metadata: Mapping[str, str]
+    ends_in_softmax: bool = False
 
 
 Value = Union[int, memoryview]
@@ -93,12 +98,35 @@ def _header(data: memoryview) -> OnnxHeader:
         for tensor in graph.get(_GRAPH_INITIALIZER, ())
     }
     inputs = [_tensor(value) for value in graph.get(_GRAPH_INPUT, ())]
+    outputs = tuple(_tensor(value) for value in graph[_GRAPH_OUTPUT])
     return OnnxHeader(
         opset,
         tuple(tensor for tensor in inputs if tensor.name not in weights),
-        tuple(_tensor(value) for value in graph[_GRAPH_OUTPUT]),
+        outputs,
         metadata,
+        _maker_of(outputs[0].name, graph.get(_GRAPH_NODE, ())) == "Softmax",
     )
+
+
+def _maker_of(name: str, nodes: Iterable[Value]) -> Optional[str]:
+    """Return the operator that makes a value; those that pass it on are skipped; None if no node does."""
+    makers: dict[str, tuple[str, str]] = {}
+    for node in nodes:
+        operator = source = ""
+        made: list[str] = []
+        for number, value in _fields(_bytes(node)):
+            if number == _NODE_OUTPUT:
+                made.append(_text(value))
+            elif number == _NODE_OPERATOR:
+                operator = _text(value)
+            elif number == _NODE_INPUT:
+                source = source or _text(value)
+        makers.update(dict.fromkeys(made, (operator, source)))
+    while name in makers:
+        operator, name = makers.pop(name)  # popped, so that a file with a circle in it ends
+        if operator not in _PASSING_ON:
+            return operator
+    return None
 
 
 def _tensor(value: Value) -> Tensor:

@@ -22,7 +22,7 @@ from typing import Any, Optional
 import numpy as np
 
 from ppghost.environments import ONNXRUNTIME, ensure_environment
-from ppghost.errors import ArtifactError, GhostError
+from ppghost.errors import ArtifactError, ConfigError, GhostError
 
 _GOODBYE_SECONDS = 10
 _LINES_OF_OUTPUT = 6
@@ -74,6 +74,44 @@ class OnnxProcess:
             given = ", ".join(f"{each['name']} {each['type']}" for each in inputs)
             raise ArtifactError(f"'{self._model}' has the inputs {given}; accepted: one, tensor(float).")
         return inputs[0]["name"], tuple(inputs[0]["shape"])
+
+    def sides_for(self, batch: int) -> tuple[int, int, int]:
+        """Return channels, height and width of an input.
+
+        Raises:
+            ConfigError: the file was exported for another batch size.
+            ArtifactError: it leaves the sides open, or takes no pictures.
+        """
+        size, *sides = self.shape
+        if size not in (None, batch):
+            raise ConfigError(
+                f"The batch size is {batch}, but '{self._model}' was exported with {size}. Take {size}, or "
+                "export it with a batch that is left open: ppghost export --target onnx --batch dynamic"
+            )
+        if len(sides) != 3 or None in sides:
+            raise ArtifactError(
+                f"The input of '{self._model}' is {list(self.shape)}; accepted: [N, 3, height, width]."
+            )
+        channels, height, width = (side or 0 for side in sides)
+        return channels, height, width
+
+    def rows(self, images: np.ndarray) -> np.ndarray:
+        """Return `float32 [N, classes]` for `float32 [N, 3, H, W]`.
+
+        Raises:
+            ArtifactError: ONNX Runtime cannot compute it, or the output is no row of scores for each picture.
+        """
+        scores = self(images)
+        if (
+            scores.ndim < 2
+            or scores.shape[0] != len(images)
+            or scores.size != scores.shape[0] * scores.shape[1]
+        ):
+            raise ArtifactError(
+                f"'{self._model}' gives {list(scores.shape)} for {len(images)} pictures; accepted: "
+                "[N, classes]."
+            )
+        return scores.reshape(len(images), -1)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return the first output, `float32 [N, ...]`, for `float32 [N, 3, H, W]`.

@@ -57,6 +57,15 @@ def read_scores(path: Path, class_num: int) -> np.ndarray:
         raise DataError(f"The result '{path}' does not exist.") from None
     except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
         raise DataError(f"The result '{path}' is broken or cut off: {error}.") from error
+    return checked_row(scores, class_num, path)
+
+
+def checked_row(scores: np.ndarray, class_num: int, path: Path) -> np.ndarray:
+    """Return the scores of one picture as they were read from `path`: float [class_num].
+
+    Raises:
+        DataError: they are no numbers, not finite, or not one row of `class_num`.
+    """
     if scores.dtype.kind not in "fiu":
         raise DataError(f"The result '{path}' holds {scores.dtype}; accepted: numbers.")
     if scores.shape not in ((class_num,), (1, class_num)):

@@ -82,20 +82,20 @@ def prepare_files(sources: Mapping[Path, Path], encode: Encode, workers: int) ->
     return in_order(work, sources.items(), workers)
 
 
-def claim_folder(folder: Path, names: Collection[str], record: str) -> None:
+def claim_folder(folder: Path, names: Collection[str], record: Optional[str] = None) -> None:
     """Make a folder ready for files: its record is taken away, since it is not complete from now on.
 
     Args:
         folder: missing, empty, or of an earlier run.
         names: the names of the files that will be written.
-        record: the name of the file that tells that the folder is complete.
+        record: the name of the file that tells that the folder is complete; None where there is none.
 
     Raises:
         OutputError: it holds anything else, which would be taken for one of the files, or cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        accepted = {*names, record}
+        accepted = {*names, *(() if record is None else (record,))}
         foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in accepted)
     except OSError as error:
         raise OutputError(
@@ -108,7 +108,8 @@ def claim_folder(folder: Path, names: Collection[str], record: str) -> None:
             "choose "
             "another folder."
         )
-    (folder / record).unlink(missing_ok=True)
+    if record is not None:
+        (folder / record).unlink(missing_ok=True)
 
 
 def write_record(folder: Path, record: Record) -> None:

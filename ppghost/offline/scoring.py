@@ -53,9 +53,22 @@ def top_n(pairs: Iterable[tuple[np.ndarray, int]], most: int = MOST) -> TopN:
     Raises:
         DataError: there is no picture.
     """
-    ranks = np.zeros(most + 1, np.int64)
-    for scores, label in pairs:
-        ranks[min(rank_of(scores, label), most)] += 1
-    if not ranks.sum():
+    return tally((rank_of(scores, label) for scores, label in pairs), most)
+
+
+def tally(ranks: Iterable[int], most: int = MOST) -> TopN:
+    """Return the score of pictures whose true classes came out at these ranks.
+
+    Args:
+        ranks: 0 where the true class is the best one; `most` or more where it is not among the best.
+        most: the largest k.
+
+    Raises:
+        DataError: there is no picture.
+    """
+    counts = np.zeros(most + 1, np.int64)
+    for rank in ranks:
+        counts[min(rank, most)] += 1
+    if not counts.sum():
         raise DataError("There is no result to score.")
-    return TopN(tuple(int(hits) for hits in ranks[:most].cumsum()), int(ranks.sum()))
+    return TopN(tuple(int(hits) for hits in counts[:most].cumsum()), int(counts.sum()))

@@ -6,7 +6,7 @@ Imports only the errors and its neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
@@ -39,6 +39,28 @@ class Truth:
                 "Give the label file of these pictures."
             )
         return self.labels[stem]
+
+    def check_complete(self, stems: Collection[str], source: Path, *, is_subset: bool) -> None:
+        """Make sure that results and labels are of the same pictures.
+
+        Args:
+            stems: of the pictures that have a result.
+            source: where the results were read, for messages.
+            is_subset: accept labels without a result.
+
+        Raises:
+            DataError: a result has no label, or a label has no result.
+        """
+        for stem in stems:
+            self.label_of(stem)
+        missing = [stem for stem in self.labels if stem not in stems]
+        if missing and not is_subset:
+            raise DataError(
+                f"{source} has {len(stems)} results for the {len(self.labels)} pictures of {self.source}; "
+                f"there is none for '{missing[0]}'"
+                + (f" and {len(missing) - 1} more" * (len(missing) > 1))
+                + ". Run the inference for all pictures, or score those that are there: --subset"
+            )
 
     def check_classes(self, class_num: int) -> None:
         """Make sure that every label is a class.
