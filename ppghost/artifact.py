@@ -52,7 +52,7 @@ GRAPHS = ("stock", "folded", "fused")
 # What an export of ours or of PaddleClas writes into its folder; another export may replace these.
 _OWN_NAMES = frozenset(
     {FACTS_FILE, LINES_FILE, LABELS_FILE, GOLDEN_FILE, REPORT_FILE, TUNING_FILE}
-    | {f"inference.{suffix}" for suffix in ("json", "pdmodel", "pdiparams", "pdiparams.info")}
+    | {f"inference.{suffix}" for suffix in ("json", "pdmodel", "ghost", "pdiparams", "pdiparams.info")}
 )
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 

@@ -34,8 +34,10 @@ from ppghost.artifact import (
 from ppghost.errors import VerificationError
 from ppghost.export.fuse import fastest_graph, to_graph
 from ppghost.export.golden import make_golden
+from ppghost.export.program import write_program
 from ppghost.export.target import Target, load_target
 from ppghost.export.verify import verify
+from ppghost.nets.ghostnet import GhostNet
 from ppghost.vision import Labels, Pipeline
 
 INPUT_NAME = "x"
@@ -107,6 +109,8 @@ def export_network(
         with _TRACING:
             golden = make_golden(NetworkPredictor(net), pipeline, image_shape)
             models = _save(net, folder, image_shape, graph=graph, softmax=softmax)
+        if type(net) is GhostNet and graph != "stock":  # our engine knows these weights
+            models = (*models, _save_program(net, folder, models[0], softmax=softmax))
         class_num = len(golden.picture_logits)
         facts = Facts(
             schema=SCHEMA,
@@ -176,7 +180,7 @@ class NetworkPredictor:
 
 def _save(
     net: nn.Layer, folder: Path, image_shape: Sequence[int], *, graph: str, softmax: bool
-) -> tuple[ModelFile, ModelFile]:
+) -> tuple[ModelFile, ...]:
     """Write both forms and their one weights file into `folder`.
 
     Raises:
@@ -204,6 +208,13 @@ def _save(
     (folder / "old" / f"{STEM}.pdiparams.info").unlink()  # names for fine-tuning; nothing that runs reads it
     (folder / "old").rmdir()
     return _model_file(folder, "json"), _model_file(folder, "pdmodel")
+
+
+def _save_program(net: GhostNet, folder: Path, paddles: ModelFile, *, softmax: bool) -> ModelFile:
+    """Write the form of ppghost's own engine, which reads the weights file of Paddle's forms."""
+    weights = f"{STEM}.pdiparams"
+    write_program(net, folder / weights, folder / f"{STEM}.ghost", softmax=softmax)
+    return ModelFile("ghost", f"{STEM}.ghost", weights, paddles.input, paddles.output)
 
 
 def _static(shipped: nn.Layer, image_shape: Sequence[int]) -> nn.Layer:

@@ -1,9 +1,9 @@
 """Programs for ppghost's own engine: a GhostNet as a flat list of steps over the weights of an export.
 
-The form is text: a version, the input, the size of the weights file, one step a line as `key=value` words, the
-output. Steps name the values that they read; step i makes value i. Weights are not copied: a step names the
-bytes at which its arrays lie in `inference.pdiparams`, where they are found by their content. Batch norms are
-folded by the same function as in the exported graph, so the bytes are the same.
+The form is text: a version, the input, the size of the weights file, one step a line as `key=value` words,
+the output. Steps name the values that they read; step i makes value i. Weights are not copied: a step names
+the bytes at which its arrays lie in `inference.pdiparams`, where they are found by their content. Batch norms
+are folded by the function that the exported graphs use, so the bytes are the same.
 
 This module imports paddle's networks; never `train` or `data`.
 """
@@ -24,14 +24,15 @@ from ppghost.nets.blocks import ConvBN, SqueezeExcitation
 from ppghost.nets.ghostnet import GhostBottleneck, GhostModule, GhostNet
 
 FORM = 1
+_FLOAT32 = 5  # in Paddle's TensorDesc
 Word = Union[int, str]
 
 
-def write_program(net: GhostNet, weights: Path, out: Path, *, softmax: bool) -> None:
+def write_program(net: nn.Layer, weights: Path, out: Path, *, softmax: bool) -> None:
     """Write the program that computes `net` from the weights file of its export.
 
     Args:
-        net: the trained network.
+        net: the trained network, a GhostNet.
         weights: `inference.pdiparams` of a graph without batch norms.
         out: where the program goes.
         softmax: give probabilities instead of logits.
@@ -45,9 +46,10 @@ def write_program(net: GhostNet, weights: Path, out: Path, *, softmax: bool) -> 
     writer = _Writer(ParameterFile(weights))
     output = _write_network(writer, net)
     if softmax:
-        output = writer.add("softmax", **{"from": output})
+        output = writer.add("softmax", output)
     lines = [f"ghost {FORM}", "input channels=3", f"weights bytes={weights.stat().st_size}"]
-    out.write_text("\n".join([*lines, *writer.lines, f"output from={output}", ""]), encoding="ascii")
+    text = "\n".join([*lines, *writer.lines, f"output from={output}", ""])
+    out.write_bytes(text.encode("ascii"))
 
 
 class ParameterFile:
@@ -55,60 +57,74 @@ class ParameterFile:
 
     Each tensor is: uint32 version, uint64 number of LoD levels, uint32 version, int32 length of the
     description, the description, the values.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        GhostError: it holds other tensors than plain float32.
+        OSError: it cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offsets: dict[bytes, int] = {}
         content = path.read_bytes()
-        for first, last in self._extents(content):
+        for first, last in _extents(content):
             self._offsets.setdefault(content[first:last], first)
 
     def find(self, array: np.ndarray) -> Optional[int]:
         """Return the byte at which the float32 array lies, whatever its shape there; None if it does not."""
         return self._offsets.get(np.ascontiguousarray(array, np.float32).tobytes())
 
-    def get(self, array: np.ndarray, name: str) -> int:
-        """Return the byte at which the float32 array lies.
+    def locate(self, name: str, array: np.ndarray) -> dict[str, Word]:
+        """Return the words that say where `array [out, in, ...]` lies: in one piece or in two halves.
 
         Raises:
-            GhostError: it does not; `name` says which array it is.
+            GhostError: it lies nowhere.
         """
-        offset = self.find(array)
-        if offset is None:
-            raise GhostError(
-                f"{name} {list(array.shape)} of the network is not in {self._path}. "
-                "Export the network that these weights are from, with its batch norms folded."
-            )
-        return offset
+        whole = self.find(array)
+        if whole is not None:
+            return {name: whole}
+        for axis, key in enumerate((f"{name}_out", f"{name}_in")[: array.ndim]):
+            if array.shape[axis] % 2 == 0:
+                halves = [self.find(half) for half in np.split(array, 2, axis)]
+                if halves[0] is not None and halves[1] is not None:
+                    return {name: halves[0], key: halves[1]}
+        raise GhostError(
+            f"The network's {name} {list(array.shape)} is not in {self._path}. "
+            "Export the network that these weights are from, with its batch norms folded."
+        )
 
-    @staticmethod
-    def _extents(content: bytes) -> Iterator[tuple[int, int]]:
-        place = 0
-        while place < len(content):
-            _, levels, _, length = struct.unpack_from("<IQIi", content, place)
-            if levels:
-                raise GhostError("The weights file holds sequences; a GhostNet has none.")
-            place += struct.calcsize("<IQIi")
-            floats = int(np.prod(list(_dims(content[place : place + length]))))
-            place += length
-            yield place, place + 4 * floats
-            place += 4 * floats
+
+def _extents(content: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last byte + 1 of each tensor's values."""
+    place = 0
+    while place < len(content):
+        _, levels, _, length = struct.unpack_from("<IQIi", content, place)
+        if levels:
+            raise GhostError("The weights file holds sequences; a GhostNet has none.")
+        place += struct.calcsize("<IQIi")
+        floats = int(np.prod(list(_dims(content[place : place + length]))))
+        place += length
+        yield place, place + 4 * floats
+        place += 4 * floats
 
 
 def _dims(description: bytes) -> Iterator[int]:
-    """Yield the sizes in a TensorDesc: field 1 is the type, 5 for float32; field 2, repeated, the sizes."""
+    """Yield the sizes in a TensorDesc: field 1 is the element type, field 2, repeated, the sizes."""
     place = 0
     while place < len(description):
         key = description[place]
         value, place = _varint(description, place + 1)
-        if key == 0x08 and value != 5:
+        if key == 0x08 and value != _FLOAT32:
             raise GhostError("The weights file holds other numbers than float32. Export in float32.")
         if key == 0x10:
             yield value
 
 
 def _varint(content: bytes, place: int) -> tuple[int, int]:
+    """Return a number of a protocol buffer, 7 bits a byte, and the place after it."""
     value = shift = 0
     while True:
         byte = content[place]
@@ -130,8 +146,14 @@ class _Conv(NamedTuple):
 
 def _folded(layer: ConvBN) -> _Conv:
     norm, conv = layer._batch_norm, layer._conv
-    arrays = (conv.weight, norm.weight, norm.bias, norm._mean, norm._variance)
-    weight, bias = fold_batch_norm(*(np.asarray(array) for array in arrays), norm._epsilon)
+    weight, bias = fold_batch_norm(
+        np.asarray(conv.weight),
+        np.asarray(norm.weight),
+        np.asarray(norm.bias),
+        np.asarray(norm._mean),
+        np.asarray(norm._variance),
+        norm._epsilon,
+    )
     return _Conv(weight, bias, "relu" if layer._relu else "none", conv._kernel_size[0], conv._stride[0])
 
 
@@ -142,109 +164,101 @@ class _Writer:
         self._file = file
         self.lines: list[str] = []
 
-    def add(self, kind: str, **words: Optional[Word]) -> int:
-        """Append a step; return the number of the value that it makes."""
+    def add(self, kind: str, source: int, **words: Optional[Word]) -> int:
+        """Append a step that reads the value `source`; return the number of the value that it makes."""
         value = len(self.lines) + 1
         given = [f"{key}={word}" for key, word in words.items() if word is not None]
-        self.lines.append(" ".join([kind, f"value={value}", *given]))
+        self.lines.append(" ".join([kind, f"value={value}", f"from={source}", *given]))
         return value
 
-    def conv(self, kind: str, source: int, layer: ConvBN) -> int:
-        """Append a stem or a depthwise convolution."""
+    def stem(self, source: int, layer: ConvBN) -> int:
+        """Append the first convolution."""
         conv = _folded(layer)
-        words: dict[str, Word] = {"from": source}
-        if kind == "stem":
-            words["channels"] = len(conv.bias)
-        words.update(kernel=conv.kernel, stride=conv.stride, activation=conv.activation)
-        return self.add(kind, **words, **self._arrays(conv))
+        sizes: dict[str, Word] = {"channels": len(conv.bias), "kernel": conv.kernel, "stride": conv.stride}
+        return self.add("stem", source, **sizes, activation=conv.activation, **self._arrays(conv))
+
+    def depthwise(self, source: int, layer: ConvBN) -> int:
+        """Append a depthwise convolution."""
+        conv = _folded(layer)
+        sizes: dict[str, Word] = {"kernel": conv.kernel, "stride": conv.stride}
+        return self.add("depthwise", source, **sizes, activation=conv.activation, **self._arrays(conv))
 
     def pointwise(self, source: int, layer: ConvBN) -> int:
         """Append a 1x1 convolution."""
         conv = _folded(layer)
+        channels = len(conv.bias)
         return self.add(
-            "pointwise",
-            **{"from": source},
-            channels=len(conv.bias),
-            activation=conv.activation,
-            **self._matrix(conv.weight[:, :, 0, 0]),
-            bias=self._file.get(conv.bias, "A bias"),
+            "pointwise", source, channels=channels, activation=conv.activation, **self._arrays(conv)
         )
 
-    def ghost(self, source: int, module: GhostModule, gate: Optional[int], addend: Optional[int]) -> int:
+    def ghost(
+        self, source: int, module: GhostModule, gate: Optional[int] = None, addend: Optional[int] = None
+    ) -> int:
         """Append a ghost module, with the gate of its input and the shortcut of its output."""
         first, cheap = _folded(module.primary_conv), _folded(module.cheap_operation)
         return self.add(
             "ghost",
-            **{"from": source},
+            source,
             channels=len(first.bias),
             kernel=cheap.kernel,
             activation=first.activation,
             gate=gate,
             add=addend,
-            **self._matrix(first.weight[:, :, 0, 0]),
-            bias=self._file.get(first.bias, "A bias"),
-            cheap_weight=self._file.get(cheap.weight, "A depthwise weight"),
-            cheap_bias=self._file.get(cheap.bias, "A bias"),
+            **self._arrays(first),
+            **self._file.locate("cheap_weight", cheap.weight),
+            **self._file.locate("cheap_bias", cheap.bias),
+        )
+
+    def head(self, source: int, layer: ConvBN) -> int:
+        """Append a 1x1 convolution of a vector."""
+        conv = _folded(layer)
+        return self.add(
+            "dense",
+            source,
+            channels=len(conv.bias),
+            activation=conv.activation,
+            order="oi",
+            **self._arrays(conv),
         )
 
     def dense(self, source: int, layer: nn.Linear, activation: str) -> int:
-        """Append a linear layer."""
-        weight = np.asarray(layer.weight)  # [in, out]
-        transposed = self._file.find(weight)
-        arrays = (
-            {"order": "oi", **self._matrix(weight.T)}
-            if transposed is None
-            else {"order": "io", "weight": transposed}
+        """Append a linear layer; its weight lies as Paddle's `[in, out]` or as a convolution's."""
+        weight, bias = np.asarray(layer.weight), np.asarray(layer.bias)
+        place = self._file.find(weight)
+        located = self._file.locate("weight", weight.T) if place is None else {"weight": place}
+        return self.add(
+            "dense",
+            source,
+            channels=len(bias),
+            activation=activation,
+            order="oi" if place is None else "io",
+            **located,
+            **self._file.locate("bias", bias),
         )
-        words: dict[str, Word] = {"from": source, "channels": weight.shape[1], "activation": activation}
-        return self.add("dense", **words, **arrays, bias=self._file.get(np.asarray(layer.bias), "A bias"))
 
     def _arrays(self, conv: _Conv) -> dict[str, Word]:
-        return {
-            "weight": self._file.get(conv.weight, "A convolution's weight"),
-            "bias": self._file.get(conv.bias, "A convolution's bias"),
-        }
-
-    def _matrix(self, weight: np.ndarray) -> dict[str, Word]:
-        """Return where `[out, in]` lies: in one piece, or as two halves of the input's channels."""
-        half = weight.shape[1] // 2
-        parts = [self._file.find(part) for part in (weight[:, :half], weight[:, half:])]
-        if self._file.find(weight) is None and None not in parts and weight.shape[1] == 2 * half:
-            return {"weight": int(parts[0] or 0), "second": int(parts[1] or 0)}
-        return {"weight": self._file.get(weight, "A 1x1 weight")}
+        return {**self._file.locate("weight", conv.weight), **self._file.locate("bias", conv.bias)}
 
 
 def _write_network(writer: _Writer, net: GhostNet) -> int:
-    value = writer.conv("stem", 0, net.conv1)
+    value = writer.stem(0, net.conv1)
     for block in net._blocks:
         value = _write_block(writer, block, value)
-    value = writer.add("mean", **{"from": writer.pointwise(value, net.conv_last)})
-    head = _folded(net.fc_0)
-    value = writer.add(
-        "dense",
-        **{"from": value},
-        channels=len(head.bias),
-        activation=head.activation,
-        order="oi",
-        **writer._matrix(head.weight[:, :, 0, 0]),
-        bias=writer._file.get(head.bias, "A bias"),
-    )
-    return writer.dense(value, net.fc_1, "none")
+    value = writer.add("mean", writer.pointwise(value, net.conv_last))
+    return writer.dense(writer.head(value, net.fc_0), net.fc_1, "none")
 
 
 def _write_block(writer: _Writer, block: GhostBottleneck, source: int) -> int:
     shortcut = source
     if not block._is_identity:
-        shortcut = writer.pointwise(
-            writer.conv("depthwise", source, block.shortcut_depthwise), block.shortcut_conv
-        )
-    value = writer.ghost(source, block.ghost_module_1, None, None)
+        shortcut = writer.pointwise(writer.depthwise(source, block.shortcut_depthwise), block.shortcut_conv)
+    value = writer.ghost(source, block.ghost_module_1)
     if block._downsamples:
-        value = writer.conv("depthwise", value, block.depthwise_conv)
+        value = writer.depthwise(value, block.depthwise_conv)
     gate = _write_gate(writer, block.se_block, value) if block._use_se else None
     return writer.ghost(value, block.ghost_module_2, gate, shortcut)
 
 
 def _write_gate(writer: _Writer, gate: SqueezeExcitation, source: int) -> int:
-    squeezed = writer.dense(writer.add("mean", **{"from": source}), gate.squeeze, "relu")
+    squeezed = writer.dense(writer.add("mean", source), gate.squeeze, "relu")
     return writer.dense(squeezed, gate.excitation, "clip")

@@ -77,19 +77,29 @@ static float read_float(const Packer *packer, long offset, size_t index)
     return value;
 }
 
+/* Return the float [c, k] of an array [channels, depth]. */
+static float read_element(const Packer *packer, const Step *step, const Array *array, int depth, int c, int k)
+{
+    const int half = array->cut == CUT_IN ? depth / 2 : step->channels / 2;
+    long offset = array->offset;
+    if (array->cut != WHOLE && (array->cut == CUT_IN ? k : c) >= half) {
+        offset = array->rest;
+        k -= array->cut == CUT_IN ? half : 0;
+        c -= array->cut == CUT_OUT ? half : 0;
+    }
+    const int pitch = array->cut == CUT_IN ? half : depth;
+    return read_float(packer, offset, step->is_transposed ? (size_t)k * step->channels + c : (size_t)c * pitch + k);
+}
+
 /* Pack [channels, depth] as [vectors, depth, lanes]; the channel's place says into which lane it comes. */
-static const float *pack_rows(Packer *packer, const Layout *to, const Step *step, int depth, long offset, long second)
+static const float *pack_rows(Packer *packer, const Layout *to, const Step *step, int depth, const Array *array)
 {
     float *packed = take(packer, (size_t)to->vectors * packer->lanes * depth);
-    const int channels = step->channels, half = depth / 2, is_split = second != NONE;
-    for (int c = 0; packed && c < channels; c++) {
+    for (int c = 0; packed && c < step->channels; c++) {
         const long place = place_of(to, c, packer->lanes);
         float *lane = packed + place / packer->lanes * depth * packer->lanes + place % packer->lanes;
-        for (int k = 0; k < depth; k++) {
-            const int is_second = is_split && k >= half, row = is_second ? k - half : k, rows = is_split ? half : depth;
-            const size_t index = step->is_transposed ? (size_t)row * channels + c : (size_t)c * rows + row;
-            lane[(long)k * packer->lanes] = read_float(packer, is_second ? second : offset, index);
-        }
+        for (int k = 0; k < depth; k++)
+            lane[(long)k * packer->lanes] = read_element(packer, step, array, depth, c, k);
     }
     return packed;
 }
@@ -123,11 +133,11 @@ static void pack_step(Packer *packer, GhostNetwork *network, int number)
         return;
     }
     packed->begin = (const char *)packer->next;
-    packed->weight = pack_rows(packer, &to, step, packed->depth, step->weight, step->second);
-    packed->bias = pack_rows(packer, &to, step, 1, step->bias, NONE);
+    packed->weight = pack_rows(packer, &to, step, packed->depth, &step->weight);
+    packed->bias = pack_rows(packer, &to, step, 1, &step->bias);
     if (step->kind == GHOST) {
-        packed->cheap_weight = pack_rows(packer, &to, step, taps, step->cheap_weight, NONE);
-        packed->cheap_bias = pack_rows(packer, &to, step, 1, step->cheap_bias, NONE);
+        packed->cheap_weight = pack_rows(packer, &to, step, taps, &step->cheap_weight);
+        packed->cheap_bias = pack_rows(packer, &to, step, 1, &step->cheap_bias);
     }
     packed->end = (const char *)packer->next;
 }

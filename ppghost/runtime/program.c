@@ -144,7 +144,7 @@ typedef struct {
     Step *step;
 } Reader;
 
-/* Read where an array of so many floats lies. No byte is given twice, so memory stays in proportion to the file. */
+/* Read where so many floats lie. No byte is given twice, so memory stays in proportion to the file. */
 static int read_offset(Reader *reader, const char *key, size_t floats, long *offset)
 {
     const size_t bytes = floats * sizeof(float);
@@ -154,18 +154,31 @@ static int read_offset(Reader *reader, const char *key, size_t floats, long *off
     return read_long(&reader->line, key, 0, (long)(reader->weight_bytes - bytes), offset);
 }
 
-/* Read the weight of a 1x1 convolution or a linear layer: one array, or one for each half of the input. */
-static int read_matrix(Reader *reader, int in_channels)
+/* Read an array [out, in] by the keys `name`, and `name`_in or `name`_out for the last half of its channels. */
+static int read_array(Reader *reader, const char *name, size_t out, size_t in, Array *array)
+{
+    char key[32];
+    const size_t floats = out * in;
+    *array = (Array){.cut = WHOLE};
+    for (Cut cut = CUT_IN; cut <= CUT_OUT; cut++) {
+        snprintf(key, sizeof key, "%s_%s", name, cut == CUT_IN ? "in" : "out");
+        if (!find(&reader->line, key))
+            continue;
+        if ((cut == CUT_IN ? in : out) % 2)
+            return refuse(&reader->line, "an odd number of channels cannot have", key);
+        array->cut = cut;
+        return read_offset(reader, name, floats / 2, &array->offset)
+               || read_offset(reader, key, floats / 2, &array->rest);
+    }
+    return read_offset(reader, name, floats, &array->offset);
+}
+
+/* Read weight and bias of a step, `depth` weights for each output channel. */
+static int read_arrays(Reader *reader, size_t depth)
 {
     Step *step = reader->step;
-    const size_t floats = (size_t)in_channels * step->channels;
-    step->second = NONE;
-    if (!find(&reader->line, "second"))
-        return read_offset(reader, "weight", floats, &step->weight);
-    if (in_channels % 2)
-        return refuse(&reader->line, "an odd number of channels cannot have a", "second");
-    return read_offset(reader, "weight", floats / 2, &step->weight)
-           || read_offset(reader, "second", floats / 2, &step->second);
+    return read_array(reader, "weight", step->channels, depth, &step->weight)
+           || read_array(reader, "bias", step->channels, 1, &step->bias);
 }
 
 static const Value *value_of(const Reader *reader, int number) { return &reader->program->value[number]; }
@@ -214,11 +227,9 @@ static int read_stem(Reader *reader, Value *made)
         return -1;
     if (step->from != 0 || step->kernel != 3)
         return refuse(&reader->line, "it has to read value 0 with kernel 3:", "stem");
-    const size_t taps = (size_t)step->kernel * step->kernel * reader->program->channels;
     made->channels = step->channels;
     made->level = 1;
-    return read_offset(reader, "weight", taps * step->channels, &step->weight)
-           || read_offset(reader, "bias", step->channels, &step->bias);
+    return read_arrays(reader, (size_t)step->kernel * step->kernel * reader->program->channels);
 }
 
 static int read_depthwise(Reader *reader, Value *made)
@@ -229,8 +240,7 @@ static int read_depthwise(Reader *reader, Value *made)
     *made = *value_of(reader, step->from);
     step->channels = made->channels;
     made->level += step->stride - 1;
-    return read_offset(reader, "weight", (size_t)step->kernel * step->kernel * step->channels, &step->weight)
-           || read_offset(reader, "bias", step->channels, &step->bias);
+    return read_arrays(reader, (size_t)step->kernel * step->kernel);
 }
 
 static int read_gate(Reader *reader)
@@ -246,12 +256,11 @@ static int read_gate(Reader *reader)
 static int read_pointwise(Reader *reader, Value *made)
 {
     Step *step = reader->step;
-    if (read_channels(reader) || read_activation(reader) || read_gate(reader)
-        || read_matrix(reader, value_of(reader, step->from)->channels))
+    if (read_channels(reader) || read_activation(reader) || read_gate(reader))
         return -1;
     made->channels = step->channels;
     made->level = value_of(reader, step->from)->level;
-    return read_offset(reader, "bias", step->channels, &step->bias);
+    return read_arrays(reader, value_of(reader, step->from)->channels);
 }
 
 /* Give an addend the layout of a ghost module's output. */
@@ -277,10 +286,10 @@ static int read_ghost(Reader *reader, Value *made)
     made->channels = 2 * step->channels;
     made->parts = 2;
     step->stride = 1;
+    const size_t taps = (size_t)step->kernel * step->kernel;
     return read_addend(reader, made)
-           || read_offset(reader, "cheap_weight", (size_t)step->kernel * step->kernel * step->channels,
-                          &step->cheap_weight)
-           || read_offset(reader, "cheap_bias", step->channels, &step->cheap_bias);
+           || read_array(reader, "cheap_weight", step->channels, taps, &step->cheap_weight)
+           || read_array(reader, "cheap_bias", step->channels, 1, &step->cheap_bias);
 }
 
 static int read_dense(Reader *reader, Value *made)
@@ -288,12 +297,13 @@ static int read_dense(Reader *reader, Value *made)
     static const char *const orders[] = {"oi", "io", NULL};
     Step *step = reader->step;
     if (read_channels(reader) || read_activation(reader)
-        || read_word(&reader->line, "order", orders, &step->is_transposed)
-        || read_matrix(reader, value_of(reader, step->from)->channels))
+        || read_word(&reader->line, "order", orders, &step->is_transposed))
         return -1;
     made->channels = step->channels;
     made->is_map = 0;
-    return read_offset(reader, "bias", step->channels, &step->bias);
+    return read_arrays(reader, value_of(reader, step->from)->channels)
+           || (step->is_transposed && step->weight.cut != WHOLE
+               && refuse(&reader->line, "weights of this order lie in one piece:", "io"));
 }
 
 static int read_from(Reader *reader)
@@ -321,7 +331,7 @@ static int read_step(Reader *reader)
         return refuse(line, "there are too many steps before", line->word[0]);
     Step *step = reader->step = &program->step[program->steps];
     Value made = {.is_map = 1, .parts = 1};
-    *step = (Step){.kind = (StepKind)kind, .gate = NONE, .add = NONE, .second = NONE};
+    *step = (Step){.kind = (StepKind)kind, .gate = NONE, .add = NONE};
     if (read_int(line, "value", program->steps + 1, program->steps + 1, &number) || read_from(reader))
         return -1;
     int failed = 0;

@@ -15,6 +15,15 @@ typedef struct {
     int channels, level, is_map, parts; /* two parts: the channels of a ghost module's halves */
 } Value;
 
+/* Where an array [out, in, ...] of floats lies in the weights file: in one piece, or the last half of its input or
+ * output channels in another. */
+typedef enum { WHOLE, CUT_IN, CUT_OUT } Cut;
+
+typedef struct {
+    long offset, rest; /* in bytes */
+    Cut cut;
+} Array;
+
 typedef struct {
     StepKind kind;
     int from, gate, add; /* values; NONE where there is none */
@@ -22,9 +31,8 @@ typedef struct {
     int kernel, stride;
     int is_transposed; /* dense weights lie as [in, out] */
     Activation activation;
-    long weight, second, bias;      /* bytes in the weights file; `second` holds the weights of the last half of
-                                     * the input channels, or is NONE */
-    long cheap_weight, cheap_bias;  /* of a ghost module's depthwise convolution */
+    Array weight, bias;
+    Array cheap_weight, cheap_bias; /* of a ghost module's depthwise convolution */
 } Step;
 
 typedef struct {
