@@ -4,6 +4,13 @@
 of GhostNet's bottlenecks: a ghost module yields a pair of maps, what follows reads the two by themselves, and
 only the bottleneck's output is one map. Engines copy for a concatenation, so fewer of them is faster.
 
+Tried on Paddle Inference, OpenVINO and ONNX Runtime, and left out because it was not faster: the pair carried
+on through the shortcut, halves padded to 16 channels, linear layers instead of 1x1 convolutions in the gate,
+a squeeze of each half by itself. Left out because it would cost more: merging linear neighbours, as a 1x1 and
+a depthwise convolution merge into a dense one; gating weights instead of maps, as every picture has its own
+gate. Normalisation stays outside of the first convolution: its zero padding is a zero after normalisation,
+and the input stays the one that PaddleClas' programs give.
+
 A conversion returns a new network and leaves the given one as it is; what it returns is for inference only.
 
 This module imports paddle and the networks; never `train` or `data`.
