@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from ppghost.predict import Predictor
 
-_LOG = logging.getLogger(__name__)
+# Loaded by its path, this module has no name below ppghost's, where the command line listens.
+_LOG = logging.getLogger("ppghost.deploy.paddle")
 _LARGEST_BATCH = 32
 
 

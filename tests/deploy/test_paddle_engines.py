@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any, Callable
@@ -29,6 +32,7 @@ from ppghost.export.verify import check_predictor
 from ppghost.predict import Classifier, ClonablePredictor
 from ppghost.runtime import GhostPredictor
 
+ROOT = Path(__file__).resolve().parents[2]
 TARGET = load_target("paddle")
 CPU_ENGINES = ("ghost", "openvino", "onednn", "native")
 
@@ -135,6 +139,25 @@ def test_the_usual_engine_is_the_best_that_the_artifact_allows(ghostnet: Artifac
         assert isinstance(predictor, GhostPredictor if "ghost" in forms else PaddlePredictor)
 
 
+def test_ghost_needs_no_paddle(ghostnet: Artifact, tmp_path: Path) -> None:
+    """So the first answer comes fast: importing Paddle takes longer than all the rest."""
+    with opened(ghostnet, engine="ghost", threads=1):
+        pass
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(read_golden(ghostnet).picture)
+    program = (
+        "import sys; sys.modules['paddle'] = None; from ppghost.cli import main; "
+        f"sys.exit(main(['infer', '--artifact', {str(ghostnet.folder)!r}, {str(picture)!r}]))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert ran.returncode == 0, ran.stderr
+    with Classifier.from_artifact(ghostnet.folder, engine="native", threads=1) as classifier:
+        best = classifier.classify_one(picture)[0]
+    assert json.loads(ran.stdout)["class_ids"][0] == best.class_id
+
+
 def test_an_engine_that_is_missing_is_passed_over_and_told(
     ghostnet: Artifact, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -142,7 +165,7 @@ def test_an_engine_that_is_missing_is_passed_over_and_told(
         raise ToolMissingError("There is no compiler.")
 
     monkeypatch.setattr(type(TARGET).__module__ + ".GhostPredictor", no_compiler)
-    caplog.set_level("INFO", "_ppghost_target_paddle")
+    caplog.set_level("INFO", "ppghost")
     with TARGET.open(ghostnet, threads=1) as predictor:
         assert isinstance(predictor, PaddlePredictor)
     if any(model.format == "ghost" for model in ghostnet.facts.models):

@@ -53,7 +53,8 @@ def test_every_command_runs(
             assert ran.returncode == 0, words
         else:
             assert main(words[1:]) == 0, words
-    out = capfd.readouterr().out
+    out, err = capfd.readouterr()
+    assert re.search(r"Engine \w+, the fastest here: \w+ [\d.]+ ms, \w+ [\d.]+ ms", err)
     assert len(re.findall(r"^(?:a\.jpg|b\.png|picture\.jpg):\tclass id\(s\): \[", out, re.MULTILINE)) == 3
     assert len([line for line in out.splitlines() if line.startswith('{"class_ids"')]) == 3
     rows = [json.loads(line) for line in Path("results.jsonl").read_text().splitlines()]
