@@ -22,6 +22,7 @@ from ppghost.bench.programs import TIMM_NAMES, Program
 from ppghost.bench.workers import WorkerEnded, cpu_count, started_worker
 from ppghost.environments import MNN, NCNN, PADDLE2ONNX, Environment, ensure_environment
 from ppghost.errors import GhostError, ToolMissingError
+from ppghost.export.paddle_inference import ENGINES
 
 _LINES_OF_OUTPUT = 6
 # MNN's own program `mnnconvert` installs a package into whatever Python is first on PATH, to report its use.
@@ -117,7 +118,8 @@ class ModelFiles:
             folder = self.artifact(program.graph)
             job["artifact"] = str(folder)
             held = {model.format: model for model in read_artifact(folder).facts.models}
-            model = held.get(str(program.options.get("engine")), next(iter(held.values())))
+            forms = ENGINES[program.options.get("engine", "ghost")].forms
+            model = next((held[form] for form in forms if form in held), next(iter(held.values())))
             files = [folder / model.graph, folder / (model.weights or "")]
         elif program.form == "paddle":
             folder = self.artifact(graph)

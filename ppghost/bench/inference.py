@@ -83,6 +83,8 @@ def compare(plan: Plan, progress: Progress = lambda _done, _note: None) -> Compa
     """
     result = Comparison(provenance(plan.command), {one.name: one for one in plan.programs})
     pythons = _find_pythons(plan, result, progress)
+    if all(one.environment not in pythons for one in _everyone(plan)):
+        raise ToolMissingError("Nothing can be measured. " + " ".join(result.missing))
     with tempfile.TemporaryDirectory(prefix="ppghost-bench-") as folder:
         pictures = list(plan.pictures) or draw_pictures(Path(folder) / "pictures")
         _Comparing(plan, result, pythons, pictures[:MOST_PICTURES], progress).run(Path(folder))
@@ -96,9 +98,7 @@ def _find_pythons(plan: Plan, result: Comparison, progress: Progress) -> dict[Op
     """Return the interpreter of each environment that can be made; note the programs of the others."""
     pythons: dict[Optional[Environment], Path] = {None: Path(sys.executable)}
     users: dict[Environment, list[str]] = {}
-    everyone: list[Union[Program, PicturesProgram]] = [*plan.programs]
-    everyone += [PICTURES_PROGRAMS[name] for name in plan.pictures_programs]
-    for one in everyone:
+    for one in _everyone(plan):
         if one.environment is not None:
             users.setdefault(one.environment, []).append(one.title)
     for environment, titles in users.items():
@@ -108,6 +108,10 @@ def _find_pythons(plan: Plan, result: Comparison, progress: Progress) -> dict[Op
         except GhostError as error:
             result.missing.append(f"{', '.join(titles)} cannot be measured: {error}")
     return pythons
+
+
+def _everyone(plan: Plan) -> list[Union[Program, PicturesProgram]]:
+    return [*plan.programs, *(PICTURES_PROGRAMS[name] for name in plan.pictures_programs)]
 
 
 class _Comparing:

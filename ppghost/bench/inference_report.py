@@ -132,7 +132,11 @@ def _facts_of(comparison: Comparison, setting: Setting) -> list[str]:
     if rivals:
         best = min(rivals, key=picture_ms)
         facts.append(f"{_times(comparison, best)} as fast as the best other program, {best.program}")
-    low = [one for one in others if one.program.startswith("ours:") and _precision(comparison, one) == "bf16"]
+    low = [
+        one
+        for one in others
+        if comparison.programs[one.program].is_ours and _precision(comparison, one) == "bf16"
+    ]
     if low:
         best = min(low, key=picture_ms)
         faster = statistics.median(1 / ratio for ratio in ratios_to_ours(comparison, best))

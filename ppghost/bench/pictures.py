@@ -27,7 +27,8 @@ from ppghost.vision import shapes
 
 PACE = Pace(turn_seconds=2.0, most_calls=2000)
 MOST_PICTURES = 1000
-DRAWN_PICTURES = 64
+CHECKED_PICTURES = 100
+DRAWN_PICTURES = 32
 # Photographs of ImageNet are of about this size.
 DRAWN_SIDE, DRAWN_HEIGHT, DRAWN_QUALITY = 500, 375, 90
 # JPEG decoders differ by a grey level here and there, which may turn a close decision.
@@ -61,7 +62,7 @@ PICTURES_PROGRAMS: dict[str, PicturesProgram] = {
 }
 
 
-def draw_pictures(folder: Path) -> list[Path]:
+def draw_pictures(folder: Path, count: int = DRAWN_PICTURES) -> list[Path]:
     """Write drawn JPEG files of the size of photographs, always the same; return their paths.
 
     Raises:
@@ -69,7 +70,7 @@ def draw_pictures(folder: Path) -> list[Path]:
     """
     folder.mkdir()
     paths = []
-    for number in range(DRAWN_PICTURES):
+    for number in range(count):
         name = shapes.CLASSES[number % len(shapes.CLASSES)]
         drawn = shapes.draw(name, DRAWN_SIDE, np.random.RandomState(number))[:DRAWN_HEIGHT]
         path = folder / f"{number:03d}-{name}.jpg"
@@ -183,9 +184,9 @@ def measure_pictures(
                     )
                 )
                 result.frameworks[f"{name}, from files"] = worker.hear()["framework"]
-                classes = worker.ask(what="classes")["classes"]
+                classes = worker.ask(what="classes", calls=CHECKED_PICTURES)["classes"]
                 if name == REFERENCE:
-                    result.parts[setting.model] = worker.ask(what="parts")
+                    result.parts[setting.model] = worker.ask(what="parts", calls=CHECKED_PICTURES)
             except (GhostError, WorkerEnded) as error:
                 result.missing.append(_sentence(setting, program, str(error)))
                 continue

@@ -1,11 +1,11 @@
 """The programs whose inference is compared: ours by engine and graph, and the others as their users run them.
 
-    ours                    the default graph with the default engine, what `ppghost export` and `infer` take
+    ours, ours_bf16         the default graph with the default engine, what `ppghost export` and `infer` take
     ours:ENGINE:GRAPH       one engine on one form of the graph
     paddle, onnxruntime...  another program on its own stock export
     onnxruntime:GRAPH       the same program on a graph of ours
 
-Door: imports environments and the ground.
+Door: imports environments, the ground, and the engines' facts from the export room.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ppghost.environments import (
     Environment,
 )
 from ppghost.errors import ConfigError, suggest
+from ppghost.export.paddle_inference import ENGINES
 
 TIMM_NAMES = {
     "GhostNet_x0_5": "ghostnet_050",
@@ -79,16 +80,16 @@ class Program:
         return not self.is_ours and self.graph == "stock" and self.precision == "fp32"
 
 
-# Precision of each engine of ours.
-OUR_ENGINES = {
-    "native": "fp32",
-    "onednn": "fp32",
-    "onednn_bf16": "bf16",
-    "openvino": "fp32",
-    "openvino_bf16": "bf16",
-    "ghost": "fp32",
-    "ghost_bf16": "bf16",
-}
+# What the engines of ours on a CPU are called here, with the options of `open`.
+OUR_ENGINES: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        engine if precision == "fp32" else f"{engine}_{precision}": {"engine": engine, "precision": precision}
+        for engine, kind in ENGINES.items()
+        if not kind.needs_gpu
+        for precision in kind.precisions
+        if engine != "onednn_bf16"  # another name of onednn
+    }
+)
 
 _PEERS = (
     Program(
@@ -140,13 +141,21 @@ def _ours() -> list[Program]:
             "ours",
             "artifact",
             graph=graph,
-            precision=precision,
-            options={"engine": engine},
+            precision=options["precision"],
+            options=options,
         )
         for graph in GRAPHS
-        for engine, precision in OUR_ENGINES.items()
+        for engine, options in OUR_ENGINES.items()
     ]
-    return [Program(REFERENCE, "ppghost", "ours", "artifact", graph=None), *variants]
+    usual = Program(REFERENCE, "ppghost", "ours", "artifact", graph=None)
+    low = replace(
+        usual,
+        name="ours_bf16",
+        title="ppghost, bf16",
+        precision="bf16",
+        options={"precision": "bf16"},
+    )
+    return [usual, low, *variants]
 
 
 PROGRAMS: Mapping[str, Program] = MappingProxyType(
@@ -163,6 +172,7 @@ PROGRAMS: Mapping[str, Program] = MappingProxyType(
 )
 DEFAULT_PATTERNS = (
     REFERENCE,
+    "ours_bf16",
     *(f"ours:{engine}:fused" for engine in OUR_ENGINES),
     *(one.name for one in _PEERS),
 )

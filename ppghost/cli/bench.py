@@ -35,7 +35,7 @@ own, held to as many CPUs as it has threads, and all take turns. A program whose
 is left out: a fast wrong answer is no result.
 
 programs:
-  ours                  what `ppghost export` and `ppghost infer` take by default; "/ ours" compares with it
+  ours, ours_bf16       what `ppghost export` and `ppghost infer` take by default; "/ ours" compares with ours
   ours:ENGINE:GRAPH     engines: {", ".join(OUR_ENGINES)}
                         graphs: {", ".join(GRAPHS)}
   paddle, paddle2       the stock export in Paddle Inference 3 and 2 with oneDNN, as PaddleClas runs it

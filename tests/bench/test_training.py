@@ -98,7 +98,6 @@ def test_nothing_to_measure_is_an_error_with_every_reason(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([], "ppghost bench --train"),
         (["--train", "--rounds", "0"], "--rounds is 0"),
         (["--train", "--threads", "-1"], "--threads is -1"),
         (["--train", "--plot", "bench.png"], "pip install matplotlib"),

@@ -82,3 +82,5 @@ def calibrate(net: Any, size: int) -> None:
     net.eval()
     for layer, momentum in zip(norms, before):
         layer._momentum = momentum
+        # A channel that hardly moved in this batch would blow up whatever another picture puts in it.
+        layer._variance.set_value(paddle.maximum(layer._variance, layer._variance.mean()))

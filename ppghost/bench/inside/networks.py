@@ -54,8 +54,8 @@ def ours(job: dict[str, Any]) -> tuple[str, Load]:
         artifact = read_artifact(job["artifact"])
         target = target_room.load_target(artifact.facts.target)
         predictor = target.open(artifact, threads=job["threads"], **job["options"])
-        name = getattr(predictor, "engine", "") or job["options"].get("engine", "default")
-        return Loaded(lambda _: {str(name): predictor})
+        name = job["options"].get("engine") or type(predictor).__name__
+        return Loaded(lambda _: {name: predictor})
 
     return f"ppghost {ppghost.__version__}", load
 

@@ -4,8 +4,8 @@ The job gives `program` ("ours" or "paddleclas"), `pictures` (paths), `threads`,
 The orders are
 
     what="time", calls      classify so many pictures more, going round; the answer is the mean seconds of one
-    what="classes"          the class ids of the best answer for every picture
-    what="parts"            milliseconds of decoding and of preparing one picture (ours)
+    what="classes", calls   the class ids of the best answer for the first so many pictures
+    what="parts", calls     milliseconds of decoding and of preparing one of them (ours)
 
 PaddleClas' predictor runs on no Paddle that can be installed; what runs here is a plain loop of our own in
 its order: read with OpenCV, its own operators one after another, a batch of one, Paddle Inference with
@@ -39,7 +39,7 @@ def ours(job: dict[str, Any]) -> tuple[str, Classify]:
     if job["threads"] > 1:
         cv2.setNumThreads(1)
     predict = importlib.import_module("ppghost.predict")
-    classifier = predict.Classifier.from_artifact(job["artifact"], threads=1)
+    classifier = predict.Classifier.from_artifact(job["artifact"], threads=job["threads"])
 
     def classify(paths: Iterable[str]) -> Iterator[int]:
         for answer in classifier.classify(paths, workers=job["threads"]):
@@ -82,17 +82,18 @@ PROGRAMS: dict[str, Callable[[dict[str, Any]], tuple[str, Classify]]] = {
 def parts_of_a_picture(job: dict[str, Any], paths: Sequence[str]) -> dict[str, float]:
     """Return the milliseconds that our decoding and our preparing of one picture take, on one core."""
     pipeline = importlib.import_module("ppghost.artifact").read_artifact(job["artifact"]).pipeline
-    times = [_times_of(pipeline, Path(path).read_bytes()) for path in paths]
-    decode, whole = (1000 * statistics.mean(column) for column in zip(*times))
-    return {"decode_ms": decode, "prepare_ms": whole - decode}
+    times = [_times_of(pipeline, path) for path in paths]
+    decode, rest = (1000 * statistics.mean(column) for column in zip(*times))
+    return {"decode_ms": decode, "prepare_ms": rest}
 
 
-def _times_of(pipeline: Any, content: bytes) -> tuple[float, float]:
-    start = time.perf_counter()
-    pipeline.ops[0](content, None)
+def _times_of(pipeline: Any, path: str) -> tuple[float, float]:
+    """Return the seconds of reading and decoding one picture, and of what the pipeline does then."""
+    begin = time.perf_counter()
+    image = pipeline.ops[0](Path(path).read_bytes(), None)
     middle = time.perf_counter()
-    pipeline.to_chw(content)
-    return middle - start, time.perf_counter() - middle
+    type(pipeline)(pipeline.ops[1:]).to_chw(image)
+    return middle - begin, time.perf_counter() - middle
 
 
 def prepare(job: dict[str, Any]) -> tuple[dict[str, Any], Callable[..., dict[str, Any]]]:
@@ -100,11 +101,11 @@ def prepare(job: dict[str, Any]) -> tuple[dict[str, Any], Callable[..., dict[str
     version, classify = PROGRAMS[job["program"]](job)
     endless = classify(itertools.cycle(job["pictures"]))
 
-    def obey(what: str, calls: int = 0) -> dict[str, Any]:
+    def obey(what: str, calls: int) -> dict[str, Any]:
         if what == "classes":
-            return {"classes": list(classify(job["pictures"]))}
+            return {"classes": list(classify(job["pictures"][:calls]))}
         if what == "parts":
-            return parts_of_a_picture(job, job["pictures"])
+            return parts_of_a_picture(job, job["pictures"][:calls])
         # What was prepared while the others took their turns has cost this turn nothing.
         next(itertools.islice(endless, _HEAD_START, None))
         start = time.perf_counter()
