@@ -49,7 +49,7 @@ from ppghost.offline.truth import read_truth  # noqa: E402
 from ppghost.predict import list_pictures  # noqa: E402
 from ppghost.results import printable  # noqa: E402
 from ppghost.vision import Pipeline  # noqa: E402
-from ppghost.vision.variants import TORCHVISION, VARIANTS, variant, variant_of  # noqa: E402
+from ppghost.vision.variants import TORCHVISION, VARIANTS, variant, variant_of, without_normalisation  # noqa: E402
 
 IMAGENET_CLASSES = 1000
 
@@ -224,7 +224,7 @@ def shape_of(pipeline: Pipeline, *, is_levels: bool) -> tuple[int, ...]:
     import numpy as np
 
     grey = np.full((300, 300, 3), 128, np.uint8)
-    return bins.without_normalisation(pipeline)(grey).shape if is_levels else pipeline.to_chw(grey).shape
+    return without_normalisation(pipeline)(grey).shape if is_levels else pipeline.to_chw(grey).shape
 
 
 def count(text: str) -> int:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ppghost.errors import DataError, PipelineError
+from ppghost.errors import DataError
 from ppghost.files import replaced_file
 from ppghost.offline.names import by_stem, natural_key
 from ppghost.offline.preparing import Encode
 from ppghost.vision import Pipeline
 from ppghost.vision.decode import read_picture
 from ppghost.vision.header import read_header
-from ppghost.vision.normalize import NormalizeImage, ToTensor
+from ppghost.vision.variants import without_normalisation
 
 SUFFIX = ".bin"
 
@@ -45,20 +45,6 @@ def level_encoder(pipeline: Pipeline) -> Encode:
         return np.ascontiguousarray(before(data), np.uint8).data
 
     return encode
-
-
-def without_normalisation(pipeline: Pipeline) -> Pipeline:
-    """Return the ops before normalisation, which give uint8 [H, W, 3].
-
-    Raises:
-        PipelineError: there is no normalisation.
-    """
-    for position, op in enumerate(pipeline.ops):
-        if isinstance(op, (ToTensor, NormalizeImage)):
-            return Pipeline(pipeline.ops[:position])
-    raise PipelineError(
-        "This preprocessing does not normalise, so there is nothing that AIPP could take over."
-    )
 
 
 def bins_for(pictures: Iterable[Path], folder: Path) -> dict[Path, Path]:

@@ -124,6 +124,20 @@ def levels_of(pipeline: Pipeline) -> tuple[Triple, Triple]:
     )
 
 
+def without_normalisation(pipeline: Pipeline) -> Pipeline:
+    """Return the ops before normalisation, which give uint8 [H, W, 3].
+
+    Raises:
+        PipelineError: there is no normalisation.
+    """
+    for position, op in enumerate(pipeline.ops):
+        if isinstance(op, (ToTensor, NormalizeImage)):
+            return Pipeline(pipeline.ops[:position])
+    raise PipelineError(
+        "This preprocessing does not normalise, so there is nothing that a device could take over."
+    )
+
+
 def _is_one_255th(op: NormalizeImage) -> bool:
     return op.scale is None or read_number("NormalizeImage.scale", op.scale) == 1.0 / 255.0
 
