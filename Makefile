@@ -20,7 +20,7 @@ help:
 	@echo "make demo    draw pictures, train GhostNet_x1_0 on them, evaluate, export, verify, predict (minutes)"
 	@echo "make test    run every test"
 	@echo "make check   format, lint, types, import contracts"
-	@echo "make bench   pictures per second of the input pipeline and of a training step"
+	@echo "make bench   speed of the input pipeline, of inference and of a training step: ours alone"
 	@echo "make clean   remove .venv and what tools left; keeps dataset/, output/ and inference/"
 	@echo
 	@echo "PYTHON=/path/to/python3.11 chooses the interpreter (now: $(PYTHON))."
@@ -59,6 +59,7 @@ check: .venv/ready-dev
 bench: .venv/ready-user
 	$(PY) tools/make_shapes_dataset.py --output $(DEMO_DATA) --train-per-class 700 --replace
 	$(RUN) tools/bench_input.py -c $(DEMO_CONFIG)
+	$(NATIVE) .venv/bin/ppghost bench --programs ours --batches 1 8 --rounds 5 --minutes 1
 	$(NATIVE) .venv/bin/ppghost bench --train --programs ours --rounds 3
 
 clean:
