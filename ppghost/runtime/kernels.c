@@ -247,7 +247,7 @@ INLINE void filter_row(const Filter *job, const Window *window, float *to, const
     const int width = job->to.width, reach = kernel / 2;
     /* The output pixels [begin, end) have the whole kernel inside. */
     const int begin = (reach + stride - 1) / stride;
-    const int end = window->width < kernel ? begin : (window->width - kernel + reach) / stride + 1;
+    const int end = window->width < kernel ? 0 : (window->width - kernel + reach) / stride + 1;
     int x = 0;
 #define BORDER() \
     do { \

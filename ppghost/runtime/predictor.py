@@ -34,6 +34,8 @@ class GhostPredictor:
         instructions: the best instruction set to use: avx512, avx2 or baseline; "" for the best there is.
 
     Attributes:
+        engine: "ghost".
+        precision: the numbers that it computes with.
         facts: what the engine tells about the network.
 
     Side effects: the first use on a machine compiles the engine (seconds).
@@ -43,6 +45,8 @@ class GhostPredictor:
         GhostError: `threads`, `precision` or `instructions` is not accepted.
         ToolMissingError: there is no C compiler.
     """
+
+    engine = "ghost"
 
     def __init__(
         self,
@@ -61,6 +65,7 @@ class GhostPredictor:
         network = library.ghost_open(*words, error, ERROR_BYTES)
         if not network:
             raise ArtifactError(_text(error))
+        self.precision = precision
         try:
             self._start(library, network, threads)
         finally:
@@ -85,6 +90,7 @@ class GhostPredictor:
         """
         self._check_open()
         other = object.__new__(GhostPredictor)
+        other.precision = self.precision
         other._start(self._library, self._network, threads)
         return other
 

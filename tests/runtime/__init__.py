@@ -1,0 +1,1 @@
+"""Tests of ppghost's own inference engine."""
