@@ -70,6 +70,7 @@ def tiny_onnx(
     *,
     lists_weights_as_inputs: bool = False,
     metadata: Optional[dict[str, str]] = None,
+    has_softmax: bool = False,
 ) -> bytes:
     """Return the file of a model: `image` [batch, 3, side, side] to `class` [batch, class_num]."""
     matrix, bias = weights(class_num)
@@ -79,7 +80,8 @@ def tiny_onnx(
     graph = message(
         (1, node("GlobalAveragePool", [name], "pooled")),
         (1, node("Flatten", ["pooled"], "flat")),
-        (1, node("Gemm", ["flat", "matrix", "bias"], "class")),
+        (1, node("Gemm", ["flat", "matrix", "bias"], "logits" if has_softmax else "class")),
+        *([(1, node("Softmax", ["logits"], "class"))] if has_softmax else []),
         (2, "tiny"),
         (5, tensor("matrix", matrix)),
         (5, tensor("bias", bias)),
