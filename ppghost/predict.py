@@ -21,7 +21,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -85,6 +85,19 @@ class ClonablePredictor(Predictor, Protocol):
         ...
 
 
+@runtime_checkable
+class NamedPredictor(Predictor, Protocol):
+    """A predictor that tells what runs it.
+
+    Attributes:
+        engine: what users call it: "ghost", "onednn".
+        precision: the numbers that it computes with: "fp32", "bf16".
+    """
+
+    engine: str
+    precision: str
+
+
 @dataclass(frozen=True, eq=False)
 class Scored:
     """The network's output for one picture, or the reason why there is none.
@@ -141,7 +154,7 @@ def score_pictures(
     *,
     batch_size: int = 1,
     workers: int = 1,
-) -> Iterator[Scored]:
+) -> Generator[Scored, None, None]:
     """Yield the network's output for each picture, in order.
 
     With several workers each runs its own clone of a `ClonablePredictor`; the clones are released at the end,

@@ -110,8 +110,13 @@ def read_list(
     return PictureList(source, root, b"".join(paths), bounds, codes, np.array(lines, np.int64))
 
 
-def check_labels(pictures: PictureList, class_num: int) -> None:
+def check_labels(pictures: PictureList, class_num: int, remedy: Optional[str] = None) -> None:
     """Check that every label is a class.
+
+    Args:
+        pictures: the list.
+        class_num: how many classes there are.
+        remedy: what to do about it, for the message; None speaks of a configuration.
 
     Raises:
         DataError: a label is not in 0 to `class_num` - 1; the message names the first line.
@@ -119,11 +124,35 @@ def check_labels(pictures: PictureList, class_num: int) -> None:
     outside = np.flatnonzero((pictures.labels < 0) | (pictures.labels >= class_num))
     if len(outside):
         first = int(outside[0])
-        raise DataError(
-            f"{pictures.place(first)}: label {pictures.labels[first]} is not in 0 to {class_num - 1} "
-            f"(Arch.class_num is {class_num}; {len(outside)} of {len(pictures)} lines are like that). "
-            "Set Arch.class_num to the number of classes, or relabel: True where labels have gaps."
+        remedy = remedy or (
+            f"Arch.class_num is {class_num}: set it to the number of classes, or relabel: True where labels "
+            "have gaps."
         )
+        raise DataError(
+            f"{pictures.place(first)}: label {pictures.labels[first]} is not in 0 to {class_num - 1}; "
+            f"{len(outside)} of {len(pictures)} lines are like that. {remedy}"
+        )
+
+
+def check_distinct(pictures: PictureList) -> None:
+    """Check that no picture is listed twice, so that none counts twice.
+
+    Raises:
+        DataError: one is; the message names both lines.
+    """
+    hashes = np.fromiter((hash(pictures.name(index)) for index in range(len(pictures))), np.int64)
+    order = np.argsort(hashes, kind="stable")
+    is_shared = np.diff(hashes[order]) == 0
+    suspects = order[np.append(is_shared, False) | np.append(False, is_shared)]
+    first_of: dict[str, int] = {}
+    for index in map(int, np.sort(suspects)):
+        first = first_of.setdefault(pictures.name(index), index)
+        if first != index:
+            raise DataError(
+                f"{pictures.place(index)}: '{pictures.name(index)}' stands in line {pictures.lines[first]} "
+                f"already, with label {pictures.labels[first]}; here it has {pictures.labels[index]}. "
+                "Keep one line for each picture, so that none counts twice."
+            )
 
 
 def check_presence(pictures: PictureList, *, training: bool) -> None:

@@ -228,6 +228,10 @@ class PaddlePredictor:
         settings: how to run it; `check_engine` has passed.
         input_name: the graph's input, which TensorRT wants to know beforehand.
 
+    Attributes:
+        engine: a key of `ENGINES`.
+        precision: the numbers that it computes with.
+
     Raises:
         ArtifactError: Paddle cannot load the files.
         OutputError: the cache, in which TensorRT keeps what it builds, cannot be written.
@@ -237,6 +241,7 @@ class PaddlePredictor:
         from paddle import inference
 
         self._graph, self._settings = graph, settings
+        self.engine, self.precision = settings.engine, settings.precision
         config = inference.Config(str(graph), str(weights))
         with ExitStack() as stack:
             # OpenVINO writes a copy of the network whenever it loads one, and reading that is no faster.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -27,6 +28,50 @@ class TopN:
     def accuracy(self, k: int) -> float:
         """Return the share of pictures whose class is among the best `k`, 0 to 1."""
         return self.hits[k - 1] / self.total
+
+
+class Tally:
+    """Pictures counted by the rank at which their true class came out.
+
+    Args:
+        most: the largest k that is told.
+
+    Attributes:
+        total: the number of pictures so far.
+    """
+
+    def __init__(self, most: int = MOST) -> None:
+        self._counts = [0] * (most + 1)
+        self.total = 0
+
+    def add(self, rank: int) -> None:
+        """Count one picture.
+
+        Args:
+            rank: 0 where the true class is the best one; `most` or more where it is not among the best.
+        """
+        self._counts[min(rank, len(self._counts) - 1)] += 1
+        self.total += 1
+
+    def top_n(self) -> TopN:
+        """Return the score so far.
+
+        Raises:
+            DataError: there is no picture.
+        """
+        if not self.total:
+            raise DataError("There is no result to score.")
+        return TopN(tuple(accumulate(self._counts[:-1])), self.total)
+
+
+def best_classes(scores: np.ndarray, most: int = MOST) -> list[int]:
+    """Return the ids of the best classes, best first, in the order that `rank_of` counts by.
+
+    Args:
+        scores: float [C], finite.
+        most: how many; cut to C.
+    """
+    return [int(class_id) for class_id in np.argsort(-scores, kind="stable")[:most]]
 
 
 def rank_of(scores: np.ndarray, label: int) -> int:
@@ -66,9 +111,7 @@ def tally(ranks: Iterable[int], most: int = MOST) -> TopN:
     Raises:
         DataError: there is no picture.
     """
-    counts = np.zeros(most + 1, np.int64)
+    counted = Tally(most)
     for rank in ranks:
-        counts[min(rank, most)] += 1
-    if not counts.sum():
-        raise DataError("There is no result to score.")
-    return TopN(tuple(int(hits) for hits in counts[:most].cumsum()), int(counts.sum()))
+        counted.add(rank)
+    return counted.top_n()
