@@ -151,10 +151,10 @@ def ensure_environment(environment: Environment) -> Path:
     """
     folder = environment.folder
     python = _python_in(folder)
-    if (folder / _MARKER).is_file():
+    if is_made(environment):
         return python
     with locked(folder.with_name(folder.name + ".lock")):
-        if not (folder / _MARKER).is_file():
+        if not is_made(environment):
             logger.info("Making the environment '%s' in %s", environment.name, folder)
             shutil.rmtree(folder, ignore_errors=True)
             try:
@@ -163,6 +163,11 @@ def ensure_environment(environment: Environment) -> Path:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
     return python
+
+
+def is_made(environment: Environment) -> bool:
+    """Say whether an environment is there and complete."""
+    return (environment.folder / _MARKER).is_file()
 
 
 def find_python(version: str) -> Path:

@@ -43,6 +43,7 @@ class PaddleTarget:
     # Measured over all widths: 2.4e-6 of the largest logit; the engines add up in another order, no more.
     atol = 1e-6
     rtol = 1e-5
+    engine_rtol: Mapping[str, float] = {}
 
     def tools(self) -> Sequence[MissingTool]:
         """Return what is missing: nothing, or Paddle."""

@@ -20,6 +20,7 @@ from ppghost.cli.console import EXIT_INTERRUPTED
 from ppghost.cli.predict_cls import predict_cls
 from ppghost.config import add_config_arguments
 from ppghost.errors import GhostError
+from ppghost.export.target import find_targets
 
 EPILOGS = {
     "ppghost": """one network from pictures to a shipped folder:
@@ -57,6 +58,8 @@ epoch_N.* every Global.save_interval epochs. A name is a path without suffix: ou
     "export": """example:
   ppghost export -c my.yaml -o Global.device=cpu -o Global.pretrained_model=output/best_model \\
                  -o Global.save_inference_dir=inference
+  ppghost export -c my.yaml -o Global.device=cpu -o Global.pretrained_model=output/best_model --target onnx
+  ppghost export --artifact inference --target onnx --input-name image --output-name class
 """,
     "verify": """example:
   ppghost verify inference
@@ -78,6 +81,10 @@ def _count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is no whole number of at least 1")
     return number
+
+
+def _batch(text: str) -> Optional[int]:
+    return None if text == "dynamic" else _count(text)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -140,13 +147,35 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     export = _add_verb(verb, "export", verbs.export, "make a folder to ship")
-    add_config_arguments(export)
+    add_config_arguments(export, required=False)
+    export.add_argument(
+        "--target",
+        choices=sorted(find_targets()),
+        default="paddle",
+        help="what it is for (default: %(default)s)",
+    )
+    export.add_argument(
+        "--artifact", metavar="FOLDER", help="convert a folder exported for Paddle, instead of -c"
+    )
+    export.add_argument(
+        "--output", metavar="FOLDER", help="with --artifact, the folder to write (default: FOLDER_TARGET)"
+    )
     export.add_argument(
         "--graph",
         choices=GRAPHS,
         help="how the network is drawn: as trained (stock), with folded batch norms, or fused besides; the "
         "numbers stay the same (default: what measures fastest for the network)",
     )
+    onnx = export.add_argument_group("with --target onnx")
+    onnx.add_argument("--opset", type=_count, metavar="N", help="version of the operators (default: 11)")
+    onnx.add_argument(
+        "--batch",
+        type=_batch,
+        metavar="N",
+        help="pictures in one run, or dynamic for any number (the default)",
+    )
+    onnx.add_argument("--input-name", metavar="NAME", help="of the input (default: x)")
+    onnx.add_argument("--output-name", metavar="NAME", help="of the output (default: prob)")
 
     verify = _add_verb(verb, "verify", verbs.verify, "prove a shipped folder")
     verify.add_argument("artifact", metavar="FOLDER", help="an exported folder")

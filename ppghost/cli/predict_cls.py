@@ -19,7 +19,9 @@ from ppghost.artifact import FACTS_FILE, Artifact, check_artifact, read_artifact
 from ppghost.cli.console import logging_to
 from ppghost.config import shipped_file
 from ppghost.config.inference_cls import Global, InferenceCls, Topk, load_inference_cls
+from ppghost.engines import open_engine
 from ppghost.errors import ArtifactError, DataError, GhostError, ToolMissingError
+from ppghost.export.onnx import MODEL_FILE
 from ppghost.export.paddle_inference import ENGINES, PaddlePredictor, Settings, check_engine
 from ppghost.export.target import load_target
 from ppghost.export.tuning import usable_processors
@@ -102,6 +104,8 @@ def _open(general: Global, folder: Path, artifact: Optional[Artifact], shape: tu
             )
         target = load_target(artifact.facts.target)
         return target.open(artifact, engine=general.engine, threads=threads, batch_size=general.batch_size)
+    if general.use_onnx:
+        return _open_onnx(folder / MODEL_FILE, shape, threads, general.batch_size)
     settings = Settings(
         _engine_of(general),
         "fp16" if general.use_fp16 else "fp32",
@@ -120,6 +124,24 @@ def _open(general: Global, folder: Path, artifact: Optional[Artifact], shape: tu
         raise ToolMissingError(f"{error}{hint}") from error
     graph, weights = _model_files(folder, ENGINES[settings.engine].forms)
     return PaddlePredictor(graph, weights, settings)
+
+
+def _open_onnx(model: Path, shape: tuple[int, ...], threads: int, batch_size: int) -> Predictor:
+    """Open an ONNX file with ONNX Runtime, whoever wrote it.
+
+    Raises:
+        ArtifactError: it is not there or cannot be loaded.
+        ToolMissingError: ONNX Runtime is not installed and its environment cannot be made.
+    """
+    if not model.is_file():
+        raise ArtifactError(
+            f"{model} is not there. Make a folder that has it (ppghost export --artifact {model.parent} "
+            "--target onnx) and set Global.inference_model_dir to it, or set Global.use_onnx=False."
+        )
+    channels, height, width = shape
+    return open_engine(
+        "onnxruntime", model, (channels, height, width), threads=threads, batch_size=batch_size
+    )
 
 
 def _engine_of(general: Global) -> str:
@@ -141,10 +163,10 @@ def _model_files(folder: Path, forms: tuple[str, ...]) -> tuple[Path, Path]:
         if graph.is_file() and (folder / WEIGHTS).is_file():
             return graph, folder / WEIGHTS
     names = " or ".join(graph.name for graph in graphs)
-    raise ArtifactError(
-        f"{folder} holds no exported network: {names}, and {WEIGHTS} are needed. "
-        "Set Global.inference_model_dir."
+    remedy = (
+        "Set Global.use_onnx=True." if (folder / MODEL_FILE).is_file() else "Set Global.inference_model_dir."
     )
+    raise ArtifactError(f"{folder} holds no exported network: {names}, and {WEIGHTS} are needed. {remedy}")
 
 
 def _compare(pipeline: Pipeline, shape: tuple[int, ...], artifact: Artifact) -> None:

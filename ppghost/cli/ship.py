@@ -10,8 +10,9 @@ import contextlib
 import logging
 import os
 import sys
+import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -20,8 +21,10 @@ from typing import Any, Callable, Optional
 import cv2
 from tqdm import tqdm
 
+from ppghost.artifact import Artifact, read_artifact
 from ppghost.config import Config, shipped_file
 from ppghost.errors import ConfigError, DataError
+from ppghost.export.target import load_target
 from ppghost.predict import Classifier, count_pictures, find_pictures, score_pictures
 from ppghost.results import json_line, printable, results_file
 from ppghost.vision import Labels, Pipeline
@@ -50,6 +53,66 @@ class Pictures:
     def workers(self, threads: int) -> int:
         """Return how many threads read pictures: one alone leaves all of them to the network."""
         return 1 if self.is_single else threads
+
+
+_TARGET_OPTIONS: Mapping[str, Sequence[str]] = {"onnx": ("opset", "batch", "input_name", "output_name")}
+"""Target -> options of its export that the command line offers."""
+
+
+def _target_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options given for the target of an export.
+
+    Raises:
+        ConfigError: one was given that is another target's.
+    """
+    for target, names in _TARGET_OPTIONS.items():
+        for name in names:
+            if target != options.target and getattr(options, name) is not None:
+                raise ConfigError(f"--{name.replace('_', '-')} is for --target {target}.")
+    names = _TARGET_OPTIONS.get(options.target, ())
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+
+
+def exporter_of(options: argparse.Namespace) -> Callable[..., Artifact]:
+    """Return what writes the artifact of a network; arguments as `ppghost.export.paddle.export_network`.
+
+    Raises:
+        ConfigError: an option of another target was given.
+    """
+    from ppghost.export.paddle import export_network
+
+    given = _target_options(options)
+    target = load_target(options.target)
+    if target.consumes == "network":
+        return lambda net, out, **facts: target.export(net, out, **facts)
+
+    def export_in_two_steps(net: Any, out: Path, **facts: Any) -> Artifact:
+        with tempfile.TemporaryDirectory(prefix="ppghost-") as folder:
+            source = export_network(net, Path(folder) / "paddle", **facts)
+            return target.export(source, out, **given)
+
+    return export_in_two_steps
+
+
+def convert_artifact(options: argparse.Namespace) -> Artifact:
+    """Convert an exported folder for another target.
+
+    Raises:
+        GhostError: the target does not convert such a folder, or cannot convert this one.
+    """
+    source, given = read_artifact(Path(options.artifact)), _target_options(options)
+    target = load_target(options.target)
+    if target.consumes != source.facts.target:
+        raise ConfigError(
+            f"{options.artifact} was exported for '{source.facts.target}'; the target '{target.name}' takes "
+            + (
+                "a network: give -c CONFIG."
+                if target.consumes == "network"
+                else f"one for '{target.consumes}'."
+            )
+        )
+    out = Path(options.output or f"{Path(options.artifact)}_{target.name}")
+    return target.export(source, out, graph=options.graph, **given)
 
 
 def labels_of(config: Config) -> Optional[Labels]:

@@ -158,8 +158,15 @@ def infer(options: argparse.Namespace) -> int:
 def export(options: argparse.Namespace) -> int:
     """Write the folder to ship into Global.save_inference_dir: graph, weights, preprocessing, labels, proof.
 
-    Its files are verified against the network before they appear there.
+    Its files are verified against the network before they appear there. With --artifact a folder that was
+    exported for Paddle is converted for another target.
     """
+    if (options.artifact is None) == (options.config is None):
+        raise ConfigError("Give either -c CONFIG or --artifact FOLDER.")
+    if options.artifact is not None:
+        return _convert(options)
+    if options.output is not None:
+        raise ConfigError("--output goes with --artifact; with -c it is -o Global.save_inference_dir=FOLDER.")
     config = _load(options)
     if config.Infer is None:
         raise ConfigError(
@@ -167,9 +174,9 @@ def export(options: argparse.Namespace) -> int:
         )
     from paddle.utils import unique_name
 
-    from ppghost.export.paddle import export_network
     from ppghost.train.run import build_finished_net, prepare_device
 
+    export_to = ship.exporter_of(options)
     out = Path(config.Global.save_inference_dir).expanduser()
     with _console(config, "export.log") as console:
         _warn_of_random_weights(config, "are exported")
@@ -184,7 +191,7 @@ def export(options: argparse.Namespace) -> int:
         labels = ship.labels_of(config)
         prepare_device(config)
         with unique_name.guard():
-            artifact = export_network(
+            artifact = export_to(
                 build_finished_net(config),
                 out,
                 name=config.Arch.name,
@@ -195,11 +202,24 @@ def export(options: argparse.Namespace) -> int:
                 graph=options.graph,
             )
         console.line(
-            f"Verified: both forms of {artifact.facts.name} give the network's numbers, see verify.json "
+            f"Verified: the forms of {artifact.facts.name} give the network's numbers, see verify.json "
             f"(graph: {artifact.facts.graph})"
         )
         console.line(
             f'Export succeeded! The inference model exported has been saved in "{out / "inference"}".'
+        )
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    """Convert an exported folder for another target."""
+    if options.override or options.profiler_options:
+        raise ConfigError("-o and -p change a configuration; an exported folder (--artifact) has none.")
+    with logging_to(None, terminal=sys.stderr):
+        artifact = ship.convert_artifact(options)
+        print(
+            f"Verified: {artifact.facts.name} for {artifact.facts.target} gives the network's numbers, see "
+            f"{artifact.folder / 'verify.json'} (graph: {artifact.facts.graph})"
         )
     return 0
 

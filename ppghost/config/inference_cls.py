@@ -41,6 +41,7 @@ class Global:
         use_fp16: with TensorRT, compute in half precision.
         ir_optim: let Paddle fuse operators.
         gpu_mem: megabytes that Paddle takes of the GPU's memory at once.
+        use_onnx: run the folder's `inference.onnx` by ONNX Runtime, on the CPU.
         engine: one of ours, such as "ghost", "openvino" or "auto", in the place of what use_gpu and
             enable_mkldnn choose. Not in PaddleClas.
     """
@@ -55,13 +56,13 @@ class Global:
     use_fp16: bool = False
     ir_optim: bool = True
     gpu_mem: PositiveInt = 8000
+    use_onnx: bool = False
     engine: Optional[str] = None
 
     refused_keys: ClassVar[Mapping[str, Refused]] = {
         "enable_benchmark": Refused("PaddleClas never reads it; write True or False.", (None, False, True)),
         "enable_profile": Refused("a profile is recorded by PaddleClas itself; write False."),
         "use_int8": Refused("quantised networks are not served here; write False."),
-        "use_onnx": Refused("ONNX files are not read here; write False: Paddle's own files are."),
         "use_npu": _DEVICE,
         "use_xpu": _DEVICE,
         "use_mlu": _DEVICE,
@@ -75,6 +76,8 @@ class Global:
             raise ValueError("use_tensorrt needs a GPU; set use_gpu=True with it, or use_tensorrt=False")
         if self.use_fp16 and not self.use_tensorrt:
             raise ValueError("use_fp16 is TensorRT's; set use_tensorrt=True with it, or use_fp16=False")
+        if self.use_onnx and (self.use_gpu or self.engine is not None):
+            raise ValueError("use_onnx is ONNX Runtime on the CPU; set use_gpu=False, and no engine with it")
         if self.engine is not None and (self.use_gpu or not self.ir_optim):
             raise ValueError("engine chooses by itself; set use_gpu=False and ir_optim=True with it")
 

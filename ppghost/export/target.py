@@ -45,12 +45,14 @@ class Target(Protocol):
         consumes: "network" (a `paddle.nn.Layer`), or the name of the target whose artifact it converts.
         atol: the absolute difference from golden that is tolerated everywhere.
         rtol: by which share of a row's largest logit a logit may differ from golden besides.
+        engine_rtol: the same for engines that have a share of their own.
     """
 
     name: str
     consumes: str
     atol: float
     rtol: float
+    engine_rtol: Mapping[str, float]
 
     def tools(self) -> Sequence[MissingTool]:
         """Return what is missing on this machine; empty where the target works."""

@@ -26,6 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Optional
 
 import ppghost
@@ -42,7 +43,7 @@ READY_SECONDS = 300.0  # importing Paddle on a busy machine takes a while, build
 TURN_SECONDS = 60.0
 # An artifact on a shared disk may be tuned by many machines; the oldest answers go first.
 _MOST_ANSWERS = 64
-_PACKAGES = ("paddlepaddle", "paddlepaddle-gpu")
+_PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "onnxruntime", "openvino", "MNN", "ncnn")
 # How far a logit may be from golden's, as a share of the largest one: bf16 keeps 8 bits of every number.
 PRECISION_RTOL = {"fp16": 1e-2, "bf16": 1e-1}
 
@@ -141,7 +142,13 @@ def recall(artifact: Artifact, wish: Wish) -> Optional[Tuning]:
     return None
 
 
-def tune(artifact: Artifact, candidates: Mapping[str, Mapping[str, Any]], wish: Wish, rtol: float) -> Tuning:
+def tune(
+    artifact: Artifact,
+    candidates: Mapping[str, Mapping[str, Any]],
+    wish: Wish,
+    rtol: float,
+    engine_rtol: Mapping[str, float] = MappingProxyType({}),
+) -> Tuning:
     """Measure engines, store what was found, and log it.
 
     Args:
@@ -149,6 +156,7 @@ def tune(artifact: Artifact, candidates: Mapping[str, Mapping[str, Any]], wish: 
         candidates: engine -> options of the target's `open` for it.
         wish: threads, batch size and precision.
         rtol: the tolerance of fp32 (see `ppghost.export.target.Target`); less precise ones have their own.
+        engine_rtol: the tolerance of fp32 of engines that have one of their own.
 
     Side effects: one process for each engine at the same time, each with the network in memory, for some
         seconds; writes tuning.json.
@@ -161,7 +169,7 @@ def tune(artifact: Artifact, candidates: Mapping[str, Mapping[str, Any]], wish: 
             "folder": str(artifact.folder),
             "options": dict(options),
             "batch_size": wish.batch_size,
-            "rtol": PRECISION_RTOL.get(wish.precision, rtol),
+            "rtol": PRECISION_RTOL.get(wish.precision, engine_rtol.get(engine, rtol)),
         }
         for engine, options in candidates.items()
     }

@@ -110,8 +110,9 @@ def _check_variant(
     target: Target, artifact: Artifact, golden: Golden, variant: Mapping[str, Any]
 ) -> Iterator[Check]:
     options = " ".join(f"{name}={value}" for name, value in variant.items())
+    rtol = target.engine_rtol.get(variant.get("engine", ""), target.rtol)
     with target.open(artifact, **variant) as predictor:
-        yield from check_predictor(predictor, artifact, golden, target.atol, target.rtol, options)
+        yield from check_predictor(predictor, artifact, golden, target.atol, rtol, options)
 
 
 def check_predictor(

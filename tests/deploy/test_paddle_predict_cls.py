@@ -189,6 +189,7 @@ def test_other_preprocessing_is_told_once_and_followed(
     ghostnet: Artifact, yaml_file: Path, photographs: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     where = [f"Global.inference_model_dir={ghostnet.folder}", f"Global.infer_imgs={photographs}"]
+    where.append("Global.enable_mkldnn=False")
     assert main(words(yaml_file, *where)) == 0
     usual = capfd.readouterr().out
     assert main(words(yaml_file, *where, "PreProcess.transform_ops.2.NormalizeImage.mean=[0.0,0.0,0.0]")) == 0
@@ -225,7 +226,7 @@ def test_a_gpu_that_is_missing_names_the_override(
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["Global.use_onnx=True"], "ONNX files are not read here"),
+        (["Global.use_onnx=True", "Global.use_gpu=True"], "set use_gpu=False"),
         (["Global.use_int8=True"], "quantised networks are not served here"),
         (["Global.use_npu=True"], "predict on it with PaddleClas itself"),
         (["Global.benchmark=True"], "ppghost bench"),

@@ -28,6 +28,7 @@ GROUND = (
     "ppghost.artifact",
     "ppghost.predict",
     "ppghost.environments",
+    "ppghost.engines",
     "ppghost.results",
     "ppghost.runtime",
     "ppghost.offline",
