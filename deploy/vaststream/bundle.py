@@ -21,7 +21,7 @@ from typing import Optional
 
 from classes import dict_text, names_text
 from vamc import BUILD_IN, CALIBRATIONS, VACC_CODE, Build, info_text, yaml_text
-from vdsp import FORMS, vdsp_of, vdsp_text
+from vdsp import FORMS, file_name, vdsp_of, vdsp_text
 
 from ppghost.artifact import Artifact
 from ppghost.errors import ArtifactError, OutputError
@@ -176,10 +176,10 @@ def _descriptions(made_from: Plan) -> Iterator[tuple[str, str]]:
             f"'{made_from.artifact.folder}' takes {list(shape)}, and its preprocessing gives "
             f"{[3, whole.crop, whole.crop]}. Export the network again."
         )
-    for suffix, vdsp in (("", whole), ("-cropped", whole.cropped())):
+    for vdsp, is_cropped in ((whole, False), (whole.cropped(), True)):
         for form in FORMS:
             folder = "build_in/vdsp_params" if form == BUILD_IN else f"{VACC_CODE}/vdsp_params/{form}"
-            yield f"{folder}/{made_from.name}{suffix}-vdsp_params.json", vdsp_text(vdsp, form)
+            yield f"{folder}/{file_name(made_from.name, is_cropped=is_cropped)}", vdsp_text(vdsp, form)
 
 
 def _builds(made_from: Plan, header: OnnxHeader) -> Iterator[Build]:

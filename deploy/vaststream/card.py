@@ -16,14 +16,14 @@ from typing import Callable, Optional
 
 import numpy as np
 from npz_files import output_name, read_datalist, read_levels, write_output
-from vdsp import BUILD_IN, SDK, Vdsp, pipeline_of, read_vdsp
+from vdsp import BUILD_IN, CROPPED, SDK, Vdsp, is_for_cropped, pipeline_of, read_vdsp
 
 from ppghost.errors import ConfigError, DataError, ToolMissingError
 from ppghost.offline.onnx_header import read_onnx_header
 from ppghost.offline.onnx_process import OnnxProcess
 from ppghost.offline.preparing import claim_folder, read_record
 from ppghost.predict import in_order
-from ppghost.vision import softmax
+from ppghost.vision import Pipeline, softmax
 from ppghost.vision.variants import OTHER, VARIANTS
 
 ORIGINAL = "none"
@@ -145,7 +145,7 @@ def run_onnxruntime(run: Run, threads: int, progress: Callable[[int, int], objec
         for _ in range(0 if inputs else _ROUNDS):
             network.rows(zeros)
             seconds.append(network.seconds)
-        for start, rows in _batches(inputs, form, vdsp, run.batch, threads):
+        for start, rows in _batches(run, inputs, pipeline_of(vdsp, form), vdsp.crop, threads):
             filled = np.concatenate([rows, np.repeat(rows[:1], run.batch - len(rows), axis=0)])
             scores = network.rows(filled)[: len(rows)]
             seconds.append(network.seconds)
@@ -168,11 +168,17 @@ def _inputs(run: Run, vdsp: Vdsp) -> list[Path]:
         return []
     inputs = read_datalist(run.datalist)
     record = read_record(inputs[0].parent.parent)
-    if record is not None and (record.preprocessing != ORIGINAL) != (vdsp.resize == vdsp.crop):
-        made, needed = ("", "not ") if record.preprocessing != ORIGINAL else ("not ", "")
+    if record is None:
+        return inputs
+    if record.preprocessing == ORIGINAL and is_for_cropped(run.vdsp):
         raise DataError(
-            f"The pictures of '{run.datalist}' are {made}cropped already, and '{run.vdsp}' is for pictures "
-            f"that are {needed}. Take the other description, or make the inputs again."
+            f"The pictures of '{run.datalist}' have their own sizes, and '{run.vdsp}' is for cropped ones. "
+            "Take the description that crops, or make the inputs again: image2npz --artifact FOLDER"
+        )
+    if record.preprocessing != ORIGINAL and vdsp.resize > vdsp.crop:
+        raise DataError(
+            f"The pictures of '{run.datalist}' are cropped, and '{run.vdsp}' would crop them again. Take the "
+            f"one that is called {CROPPED}."
         )
     return inputs
 
@@ -198,20 +204,19 @@ def _emptied(folder: Path, count: int) -> list[Path]:
 
 
 def _batches(
-    inputs: list[Path], form: str, vdsp: Vdsp, size: int, threads: int
+    run: Run, inputs: list[Path], pipeline: Pipeline, side: int, threads: int
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield where a batch begins in the list, and its rows, float32 [N, 3, H, W]; the last may be shorter."""
-    pipeline = pipeline_of(vdsp, form)
 
     def prepare(path: Path) -> np.ndarray:
         levels = read_levels(path)
-        if vdsp.resize == vdsp.crop and levels.shape[:2] != (vdsp.crop, vdsp.crop):
+        if is_for_cropped(run.vdsp) and levels.shape[:2] != (side, side):
             raise DataError(
-                f"'{path}' has {levels.shape[1]} x {levels.shape[0]} pixels, and the description is for "
-                f"pictures that are cropped to {vdsp.crop} already. Take the one that crops."
+                f"'{path}' has {levels.shape[1]} x {levels.shape[0]} pixels, and '{run.vdsp}' is for "
+                f"pictures that are cropped to {side} x {side}. Take the description that crops."
             )
         return pipeline.to_chw(levels)
 
     rows = in_order(prepare, inputs, threads)
-    for start in range(0, len(inputs), size):
-        yield start, np.stack(list(islice(rows, size)))
+    for start in range(0, len(inputs), run.batch):
+        yield start, np.stack(list(islice(rows, run.batch)))

@@ -30,6 +30,9 @@ from ppghost.vision.variants import OTHER, levels_of, variant_of
 
 SDK, VAMP, BUILD_IN = "sdk1.0", "vamp", "build_in"
 
+CROPPED = "-cropped"
+"""In the name of a description: pictures come resized and cropped, and are only normalised."""
+
 Bits = tuple[int, int, int]
 
 # Codes of the first generation's library.
@@ -223,6 +226,16 @@ FORMS: Mapping[str, Callable[[Vdsp], dict[str, Any]]] = {SDK: _sdk, VAMP: _vamp,
 def vdsp_text(vdsp: Vdsp, form: str) -> str:
     """Return the file of a description, as published: JSON, four blanks a level, no line end at the end."""
     return json.dumps(FORMS[form](vdsp), indent=4)
+
+
+def file_name(network: str, *, is_cropped: bool) -> str:
+    """Return the name of a description's file."""
+    return f"{network}{CROPPED * is_cropped}-vdsp_params.json"
+
+
+def is_for_cropped(path: Path) -> bool:
+    """Say whether a description is for cropped pictures, by its name: its content has no place for that."""
+    return path.name.endswith(file_name("", is_cropped=True))
 
 
 def read_vdsp(path: Union[str, Path]) -> tuple[str, Vdsp]:
