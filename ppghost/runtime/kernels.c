@@ -32,6 +32,19 @@ typedef float LooseVector __attribute__((vector_size(VECTOR_BYTES), aligned(4), 
 INLINE Vector load(const float *p) { return *(const LooseVector *)p; }
 INLINE void store(float *p, Vector v) { *(LooseVector *)p = v; }
 
+/* Keep a vector in a register: compilers rather load it again for each use, and loads are what a filter waits for. */
+INLINE Vector keep(Vector v)
+{
+#if defined(__AVX512F__)
+    __asm__("" : "+v"(v));
+#elif defined(__x86_64__)
+    __asm__("" : "+x"(v));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(v));
+#endif
+    return v;
+}
+
 /* What is not a number stays so. */
 INLINE Vector relu(Vector v) { return (Vector)((Mask)v & ~(v < 0.0f)); }
 INLINE Vector at_most_one(Vector v)
@@ -192,29 +205,28 @@ INLINE Window window_at(const Filter *job, int first)
     return window;
 }
 
-/* `count` output pixels side by side: each input pixel is loaded once. Of the kernel's columns [left, right) are
- * inside; other limits than [0, kernel) are for one pixel. */
+/* `count` output pixels side by side, the first of which reads from `column` on: each input pixel is loaded once. At
+ * both ends as many as half a kernel may lie outside of the map. */
 INLINE void filter_pixels(const Window *window, int column, const int kernel, const int stride, const int count,
-                          int left, int right, Vector *sum)
+                          Vector *sum)
 {
+    const int reach = kernel / 2, columns = (count - 1) * stride + kernel;
+    const int is_first = column < 0, left = -column, right = window->width - column, is_last = right < columns;
     const float *weight = window->weight + window->first * kernel * LANES;
     UNROLL
     for (int x = 0; x < count; x++)
         sum[x] = load(window->bias);
     for (int i = 0; i < window->rows; i++, weight += kernel * LANES) {
-        const float *from = window->row[i] + column * LANES;
-        if (left || right < kernel) {
-            for (int j = left; j < right; j++)
-                sum[0] += load(weight + j * LANES) * load(from + j * LANES);
-            continue;
-        }
+        const float *from = window->row[i] + (long)column * LANES;
         Vector w[5];
         UNROLL
         for (int j = 0; j < kernel; j++)
             w[j] = load(weight + j * LANES);
         UNROLL
-        for (int j = 0; j < (count - 1) * stride + kernel; j++, from += LANES) {
-            const Vector pixel = load(from);
+        for (int j = 0; j < columns; j++) {
+            if ((j < reach && is_first && j < left) || (j >= columns - reach && is_last && j >= right))
+                continue;
+            const Vector pixel = keep(load(from + j * LANES));
             UNROLL
             for (int x = 0; x < count; x++)
                 if (j >= x * stride && j < x * stride + kernel)
@@ -224,10 +236,10 @@ INLINE void filter_pixels(const Window *window, int column, const int kernel, co
 }
 
 INLINE void filter_some(const Filter *job, const Window *window, int x, float *to, const float *add, const int kernel,
-                        const int stride, const int count, int left, int right)
+                        const int stride, const int count)
 {
     Vector sum[COUNT];
-    filter_pixels(window, x * stride - kernel / 2, kernel, stride, count, left, right, sum);
+    filter_pixels(window, x * stride - kernel / 2, kernel, stride, count, sum);
     if (job->has_relu)
         UNROLL
         for (int i = 0; i < count; i++)
@@ -244,38 +256,20 @@ INLINE void filter_some(const Filter *job, const Window *window, int x, float *t
 INLINE void filter_row(const Filter *job, const Window *window, float *to, const float *add, const int kernel,
                        const int stride)
 {
-    const int width = job->to.width, reach = kernel / 2;
-    /* The output pixels [begin, end) have the whole kernel inside. */
-    const int begin = (reach + stride - 1) / stride;
-    const int end = window->width < kernel ? 0 : (window->width - kernel + reach) / stride + 1;
+    const int width = job->to.width;
     int x = 0;
-#define BORDER() \
-    do { \
-        const int column = x * stride - reach; \
-        filter_some(job, window, x, to, add, kernel, stride, 1, column < 0 ? -column : 0, \
-                    column + kernel > window->width ? window->width - column : kernel); \
-        x++; \
-    } while (0)
-#define SOME(count) filter_some(job, window, x, to, add, kernel, stride, count, 0, kernel)
-    while (x < begin && x < width)
-        BORDER();
-    for (; x + COUNT <= end; x += COUNT)
+#define SOME(count) filter_some(job, window, x, to, add, kernel, stride, count)
+    for (; x + COUNT <= width; x += COUNT)
         SOME(COUNT);
-    if (x < end) {
-        switch (end - x) {
-        case 1: SOME(1); break;
-        case 2: SOME(2); break;
-        case 3: SOME(3); break;
-        case 4: SOME(4); break;
-        case 5: SOME(5); break;
-        case 6: SOME(6); break;
-        default: SOME(7);
-        }
-        x = end;
+    switch (width - x) {
+    case 1: SOME(1); break;
+    case 2: SOME(2); break;
+    case 3: SOME(3); break;
+    case 4: SOME(4); break;
+    case 5: SOME(5); break;
+    case 6: SOME(6); break;
+    case 7: SOME(7); break;
     }
-    while (x < width)
-        BORDER();
-#undef BORDER
 #undef SOME
 }
 
