@@ -17,6 +17,7 @@ from ppghost.artifact import GRAPHS
 from ppghost.cli import verbs
 from ppghost.cli.bench import add_bench
 from ppghost.cli.console import EXIT_INTERRUPTED
+from ppghost.cli.evaluation import add_list_arguments
 from ppghost.cli.predict_cls import predict_cls
 from ppghost.config import add_config_arguments
 from ppghost.errors import GhostError
@@ -45,8 +46,14 @@ Exit codes: 0 done, 1 failed, 2 cannot be done as asked, 130 stopped by Ctrl-C.
 Written to Global.output_dir: train.log, latest.* after every epoch, best_model.* where evaluation was best,
 epoch_N.* every Global.save_interval epochs. A name is a path without suffix: output/latest.
 """,
-    "eval": """example:
+    "eval": """examples:
   ppghost eval -c my.yaml -o Global.device=cpu -o Global.pretrained_model=output/best_model
+  ppghost eval --artifact inference --data val_list.txt --json result.json --csv predictions.csv
+  ppghost eval --artifact inference --data val_list.txt --image-root val --engine auto --batch-size 8
+  ppghost eval --artifact inference --data val_list.txt --engine onednn --output fp32.jsonl --resume
+  ppghost eval --artifact inference --data val_list.txt --engine onednn_bf16 --against fp32.jsonl
+
+The third one can be killed and repeated; the last one tells on how many pictures bf16 names the same class.
 """,
     "infer": """examples:
   ppghost infer --artifact inference picture.jpg photos/
@@ -107,7 +114,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     evaluate = _add_verb(verb, "eval", verbs.evaluate, "measure a network")
-    add_config_arguments(evaluate)
+    add_config_arguments(evaluate, required=False)
+    add_list_arguments(evaluate)
+    _add_engine_arguments(evaluate)
 
     infer = _add_verb(verb, "infer", verbs.infer, "classify pictures")
     add_config_arguments(infer, required=False)
@@ -117,23 +126,8 @@ def build_parser() -> argparse.ArgumentParser:
     infer.add_argument(
         "--topk", type=_count, metavar="K", help="classes per picture (default: as configured)"
     )
-    infer.add_argument(
-        "--batch-size", type=_count, metavar="N", help="pictures per run (default: as configured, or 1)"
-    )
-    infer.add_argument(
-        "--threads", type=_count, metavar="N", help="processors to work on pictures (default: all)"
-    )
     infer.add_argument("--output", metavar="FILE", help="write results to FILE.jsonl, .csv or .json")
-    infer.add_argument(
-        "--engine",
-        help="what runs the --artifact: ghost, openvino, onednn, onednn_bf16, native, tensorrt, gpu; or "
-        "auto, which measures those of this machine once (default: what auto found, else the first of these)",
-    )
-    infer.add_argument(
-        "--precision",
-        choices=("fp32", "bf16", "fp16"),
-        help="numbers that the engine computes with (default: fp32)",
-    )
+    _add_engine_arguments(infer)
 
     predict = _add_verb(verb, "predict_cls", predict_cls, "classify with PaddleClas' inference_cls.yaml")
     predict.add_argument("-c", "--config", required=True, help="PaddleClas' inference_cls.yaml")
@@ -185,6 +179,27 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_bench(verb)
     return parser
+
+
+def _add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what runs an exported folder, and how."""
+    parser.add_argument(
+        "--batch-size", type=_count, metavar="N", help="pictures per run (default: as configured, or 1)"
+    )
+    parser.add_argument(
+        "--threads", type=_count, metavar="N", help="processors to work on pictures (default: all)"
+    )
+    parser.add_argument(
+        "--engine",
+        help="what runs the --artifact: ghost, openvino, onednn, onednn_bf16, native, tensorrt, gpu; for "
+        "ONNX onnxruntime, openvino, ncnn, mnn; or auto, which measures those of this machine once (default: "
+        "what auto found, else the first of these)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "bf16", "fp16"),
+        help="numbers that the engine computes with (default: fp32)",
+    )
 
 
 def _add_verb(

@@ -22,6 +22,7 @@ from ppghost.cli.console import (
     this_rank,
     visualdl_writer,
 )
+from ppghost.cli.evaluation import check_has_no_list_options, evaluate_artifact
 from ppghost.config import Config, load_from_arguments
 from ppghost.errors import ConfigError
 from ppghost.vision import Pipeline
@@ -105,7 +106,18 @@ def _check(config: Config) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Measure the weights Global.pretrained_model on the Eval data of a configuration."""
+    """Measure training weights (-c) on their Eval data, or an exported folder (--artifact) on a list.
+
+    -c measures Global.pretrained_model as PaddleClas does. --artifact runs any engine that reads the folder,
+    and tells top-1, top-5, pictures per second and the worst classes. Pictures that cannot be read are
+    reported and not counted; the exit code is then 1. Of classes with equal scores the one with the lower
+    number comes first.
+    """
+    if (options.artifact is None) == (options.config is None):
+        raise ConfigError("Give either --artifact FOLDER --data LIST or -c CONFIG.")
+    if options.artifact is not None:
+        return evaluate_artifact(options)
+    check_has_no_list_options(options)
     config = _load(options)
     from ppghost.train.run import evaluate_config
 

@@ -32,6 +32,7 @@ GROUND = (
     "ppghost.results",
     "ppghost.runtime",
     "ppghost.offline",
+    "ppghost.accuracy",
     "ppghost.unpickle",
     "ppghost.zoo.card",
     "ppghost.zoo.cards",
