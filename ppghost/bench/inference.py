@@ -74,6 +74,8 @@ class Plan:
 def compare(plan: Plan, progress: Progress = lambda _done, _note: None) -> Comparison:
     """Measure every program in every setting, in turns.
 
+    Ctrl-C ends the comparison; the settings that were measured by then are returned.
+
     Side effects: makes environments that are missing (once, gigabytes), and starts processes, which end with
     this call.
 
@@ -87,8 +89,13 @@ def compare(plan: Plan, progress: Progress = lambda _done, _note: None) -> Compa
         raise ToolMissingError("Nothing can be measured. " + " ".join(result.missing))
     with tempfile.TemporaryDirectory(prefix="ppghost-bench-") as folder:
         pictures = list(plan.pictures) or draw_pictures(Path(folder) / "pictures")
-        _Comparing(plan, result, pythons, pictures[:MOST_PICTURES], progress).run(Path(folder))
-    progress(plan.count(), "done")
+        try:
+            _Comparing(plan, result, pythons, pictures[:MOST_PICTURES], progress).run(Path(folder))
+            progress(plan.count(), "done")
+        except KeyboardInterrupt:
+            if not result.measurements:
+                raise
+            result.missing.append("Stopped by Ctrl-C: the settings that are not above were not measured.")
     if not result.measurements:
         raise ToolMissingError("Nothing could be measured. " + " ".join(result.missing))
     return result
@@ -154,6 +161,7 @@ class _Comparing:
         batches = sorted(self._plan.batches)
         with ExitStack() as stack:
             group = Group(files, threads, self._result, stack)
+            stack.callback(group.finish)
             for program in self._plan.programs:
                 self._note = f"{files.subject.model}, {threads} thread(s)"
                 self._tell(0, f"start of {program.name}")
@@ -166,7 +174,6 @@ class _Comparing:
                 self._done += 1
             if any(program.precision != "fp32" for program in self._plan.programs):
                 self._compare_classes(group, files, batches[-1])
-            group.finish()
 
     def _compare_classes(self, group: Group, files: ModelFiles, batch: int) -> None:
         rows, scores = files.folder / "pictures.npy", files.folder / "scores.npy"

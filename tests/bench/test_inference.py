@@ -194,6 +194,19 @@ def test_who_dies_or_answers_wrongly_is_left_out_and_the_others_go_on(
     assert [done for done, _ in notes] == sorted(done for done, _ in notes)
 
 
+def test_ctrl_c_keeps_what_was_measured() -> None:
+    def interrupt(done: float, _: str) -> None:
+        if done > 1:
+            raise KeyboardInterrupt
+
+    plan = Plan([TINY], [PROGRAMS["ours:native:stock"]], [], [1], [1, 2], rounds=2, budget_seconds=0)
+    result = compare(plan, interrupt)
+    assert [one.setting.batch for one in result.measurements] == [1]
+    assert [one.program for one in result.starts] == ["ours:native:stock"]
+    [sentence] = result.missing
+    assert "Ctrl-C" in sentence
+
+
 def test_nothing_to_measure_is_an_error_with_every_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     lost = Program("lost", "lost", "timm", "timm", environment=Environment("lost", "9.9", ()))
