@@ -80,6 +80,8 @@ class EngineNetwork:
         order: what to open.
 
     Attributes:
+        engine: what users call it.
+        precision: the numbers that it computes with.
         version: of the engine.
         seconds: how long the engine alone took for the last run where it has a process of its own, else 0.
 
@@ -89,6 +91,7 @@ class EngineNetwork:
 
     def __init__(self, order: Order) -> None:
         self._order = order
+        self.engine, self.precision = order.engine.name, "fp32"
         job = {
             "files": [str(path) for path in model_files(order.engine, order.model, order.input_shape)],
             "threads": order.threads,
