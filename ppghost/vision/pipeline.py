@@ -52,7 +52,7 @@ class Pipeline:
 
         Raises:
             PipelineError: an op draws and `rng` is None, or cannot work on what the ops before it give.
-            DataError: the picture cannot be decoded, is too small for a crop or too large for OpenCV.
+            DataError: the picture cannot be decoded, is too small for a crop or too large.
         """
         image: Any = picture
         for position, op in enumerate(self.ops):
@@ -62,7 +62,9 @@ class Pipeline:
             except ValueError as error:
                 raise PipelineError(f"{name}, at position {position} of the ops: {error}") from error
             except cv2.error as error:
-                raise DataError(f"{name}: OpenCV cannot change the picture so: {error.err}.") from error
+                raise DataError(
+                    f"{name}: OpenCV cannot change the picture so: {error.err or error}."
+                ) from error
         return as_array(image)
 
     def to_chw(self, picture: Picture, rng: Optional[Rng] = None) -> np.ndarray:

@@ -11,9 +11,11 @@ import cv2
 import numpy as np
 from PIL import Image as PilImage
 
+from ppghost.errors import DataError
 from ppghost.vision.checks import check_choice
+from ppghost.vision.decode import MAX_PIXELS_VARIABLE, max_pixels
 from ppghost.vision.op import Image, Rng
-from ppghost.vision.pictures import as_array, as_pil
+from ppghost.vision.pictures import as_array, as_pil, extent
 
 CV2_FILTERS = {
     "nearest": cv2.INTER_NEAREST,
@@ -57,7 +59,12 @@ def resize(
 
     OpenCV samples the picture at points; Pillow averages over the area that shrinks into a pixel. The two
     differ visibly when a picture gets smaller, which is why the backend is part of a recipe.
+
+    Raises:
+        DataError: the result would have more pixels than a picture may have (see `max_pixels`): one row of
+            pixels, made 256 high, is 65,536 times as large as its file says.
     """
+    _check_target(image, size)
     name = interpolation.lower() if isinstance(interpolation, str) else interpolation
     if name == "random":
         name = rng.py.choice(RANDOM_FILTERS)
@@ -67,3 +74,13 @@ def resize(
     method = PIL_FILTERS[name] if isinstance(name, str) else name
     resized = as_pil(image).resize(size, PIL_FILTERS["bilinear"] if method is None else method)
     return np.asarray(resized) if return_numpy else resized
+
+
+def _check_target(image: Image, size: tuple[int, int]) -> None:
+    if size[0] * size[1] > max_pixels():
+        height, width = extent(image)
+        raise DataError(
+            f"Resized, this picture of {width} x {height} would have {size[0]} x {size[1]} = "
+            f"{size[0] * size[1]} pixels; accepted: {max_pixels()}. Cut it, or allow it: "
+            f"{MAX_PIXELS_VARIABLE}={size[0] * size[1]} in the environment."
+        )

@@ -109,6 +109,20 @@ def test_what_opencv_refuses_is_an_error_of_the_picture() -> None:
         Pipeline.from_list([{"ResizeImage": {"size": 4}}])(np.zeros((0, 5, 3), np.uint8))
 
 
+@pytest.mark.parametrize("decode", [{}, {"to_np": False, "backend": "pil"}])
+@pytest.mark.parametrize("op", [{"ResizeImage": {"resize_short": 256}}, {"Resize": {"size": 256}}])
+@pytest.mark.parametrize("shape", [(1, 20000, 3), (20000, 1, 3)])
+def test_a_picture_may_not_grow_beyond_the_limit_when_it_is_resized(
+    op: dict[str, Any], decode: dict[str, Any], shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of a hundred bytes with one row of pixels would take gigabytes."""
+    pipeline = Pipeline.from_list([{"DecodeImage": decode}, op])
+    data = png(np.zeros(shape, np.uint8))
+    monkeypatch.setenv("PPGHOST_MAX_PIXELS", str(256 * 256 * 20000 - 1))
+    with pytest.raises(DataError, match=r"20000.* = 1310720000 pixels; accepted: .*PPGHOST_MAX_PIXELS="):
+        pipeline(data)
+
+
 def test_a_picture_with_one_channel_is_named_as_such() -> None:
     with pytest.raises(DataError, match=r"\[4, 5\]; accepted: \[H, W, 3\]"):
         Pipeline.from_list([{"DecodeImage": None}])(np.zeros((4, 5), np.uint8))
