@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -179,13 +179,27 @@ def _model(artifact: Artifact, engine: str, model_format: Optional[str]) -> Mode
     return artifact.facts.model((wanted or forms)[0])
 
 
-def _candidates(artifact: Artifact, precision: str, model_format: Optional[str]) -> Iterator[str]:
-    """Yield the engines that could run the artifact, the faster one of most CPUs first."""
+def _candidates(artifact: Artifact, precision: str, model_format: Optional[str]) -> list[str]:
+    """Return the engines that could run the artifact, the faster one of most CPUs first.
+
+    Raises:
+        ArtifactError: there is no such form.
+        GhostError: no engine reads these forms in this precision.
+    """
+    artifact.facts.model(model_format)
     held = {model.format for model in artifact.facts.models if model_format in (None, model.format)}
-    for name, engine in ENGINES.items():
-        is_possible = has_gpu_build() or not engine.needs_gpu
-        if is_possible and precision in engine.precisions and held.intersection(engine.forms):
-            yield name
+    names = [
+        name
+        for name, engine in ENGINES.items()
+        if precision in engine.precisions and held.intersection(engine.forms)
+        if has_gpu_build() or not engine.needs_gpu
+    ]
+    if not names:
+        raise GhostError(
+            f"No engine of this machine runs the forms {', '.join(sorted(held))} in {precision}. Take --precision "
+            "fp32, or name the engine: its refusal tells what it needs."
+        )
+    return names
 
 
 def _is_here(engine: str) -> bool:

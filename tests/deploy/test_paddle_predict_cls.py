@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
@@ -183,6 +184,31 @@ def test_a_broken_picture_is_told_and_skipped(
     out, err = capfd.readouterr()
     assert len(out.splitlines()) == 5
     assert "c.jpg: " in err
+
+
+def test_a_single_broken_picture_is_an_error(
+    ghostnet: Artifact, yaml_file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.jpg").write_bytes(b"no picture")
+    where = [f"Global.inference_model_dir={ghostnet.folder}", f"Global.infer_imgs={tmp_path / 'c.jpg'}"]
+    assert main(words(yaml_file, *where)) == 2
+    assert "c.jpg: This is no picture" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
+def test_names_that_are_no_utf8_are_escaped(
+    ghostnet: Artifact, yaml_file: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.rename(photographs / "b.jpg", os.fsencode(photographs) + b"/b\xff.jpg")
+    (photographs / os.fsdecode(b"c\xff.jpg")).write_bytes(b"no picture")
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "utf-8", "strict"))
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), "utf-8", "strict"))
+    where = [f"Global.inference_model_dir={ghostnet.folder}", f"Global.infer_imgs={photographs}"]
+    assert main(words(yaml_file, *where)) == 1
+    out, err = (stream.buffer.getvalue().decode() for stream in (sys.stdout, sys.stderr))
+    assert out.count("\n") == 5
+    assert "\nb\\udcff.jpg:\tclass id(s)" in out
+    assert "c\\udcff.jpg: This is no picture" in err
 
 
 def test_other_preprocessing_is_told_once_and_followed(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppghost.artifact import TUNING_FILE, Artifact, check_artifact, placed, read_artifact
@@ -147,6 +147,7 @@ def test_a_file_that_is_none_of_ours_is_written_anew(
     assert recall(artifact, WISH) == found_for(artifact)
 
 
+@settings(max_examples=30, deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(),
