@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -432,6 +433,15 @@ def test_a_folder_with_other_inputs_is_refused(npz: Path, tmp_path: Path, capsys
     assert "stranger.npz" in capsys.readouterr().err
 
 
+def test_a_run_that_fails_leaves_no_list(npz: Path, tmp_path: Path, capsys) -> None:
+    target = tmp_path / "npz/n02/two.dots.npz"
+    target.unlink()
+    target.mkdir()
+    assert make_npz(tmp_path) == 2
+    assert "two.dots.npz" in capsys.readouterr().err
+    assert not npz.exists()
+
+
 def row(label: int, rank: int, class_num: int = 10) -> np.ndarray:
     """Return scores where `rank` classes beat the true one."""
     scores = np.linspace(0.01, 0.05, class_num)
@@ -582,6 +592,14 @@ def test_results_that_are_not_numbered_go_by_their_order(results: Results, capsy
     assert "nothing tells which" in capsys.readouterr().err
 
 
+def lengthen(path: Path) -> None:
+    """Write the array again with more behind it, so that only its end is wrong."""
+    with zipfile.ZipFile(path) as archive:
+        data = archive.read("output_0.npy")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("output_0.npy", data + b"0000")
+
+
 def save(**arrays: Any) -> Any:
     return lambda path: np.savez(path, **arrays)
 
@@ -599,6 +617,7 @@ def save(**arrays: Any) -> Any:
             "broken",
         ),
         (lambda path: np.save(path.open("wb"), row(9, 4)), "broken"),
+        (lengthen, "follows"),
         (save(output=row(9, 4)), "no array 'output_0'"),
         (save(output_0=row(9, 4, 11)[np.newaxis]), "one row of 10"),
         (save(output_0=np.zeros((2, 10), np.float32)), "one row of 10"),
@@ -806,6 +825,15 @@ def test_inputs_that_do_not_fit_are_refused(bundle: Path, npz: Path, tmp_path: P
     (tmp_path / "npz/n02/鬼.npz").unlink()
     assert infer(bundle, npz, crops="") == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+@needs_onnxruntime
+def test_a_run_that_fails_leaves_no_result_of_an_earlier_one(bundle: Path, npz: Path, tmp_path: Path) -> None:
+    assert infer(bundle, npz, crops="") == 0
+    assert len(list((tmp_path / "out").iterdir())) == 5
+    (tmp_path / "npz/n02/鬼.npz").unlink()
+    assert infer(bundle, npz, crops="") == 2
+    assert len(list((tmp_path / "out").iterdir())) < 4
 
 
 @needs_onnxruntime
