@@ -17,6 +17,7 @@ from ppghost.config import loading
 from ppghost.data.lists import PictureList, check_labels, check_presence, read_list
 from ppghost.errors import DataError
 from ppghost.vision import Pipeline, Rng
+from ppghost.vision.decode import read_picture
 from ppghost.vision.geometry import RandomRot90, ResizeImage
 
 PictureSize = Optional[tuple[int, int]]
@@ -64,7 +65,7 @@ class ListedPictures:
 
     def read(self, index: int, rng: Rng, size: PictureSize) -> tuple[np.ndarray, int]:
         """Return the picture and its label, as `Samples.read`."""
-        content = _read_bytes(self.pictures.path(index))
+        content = read_picture(self.pictures.path(index))
         return self._pipeline(size).to_chw(content, rng), int(self.pictures.labels[index])
 
     def _pipeline(self, size: PictureSize) -> Pipeline:
@@ -93,7 +94,7 @@ class TurnedPictures:
 
     def read(self, index: int, rng: Rng, size: PictureSize) -> tuple[np.ndarray, int]:
         """Return the turned picture and its quarter turns, as `Samples.read`."""
-        upright = self._before(_read_bytes(self.pictures.path(index)), rng)
+        upright = self._before(read_picture(self.pictures.path(index)), rng)
         turns = self._quarter_turns(rng)
         return self._after.to_chw(self._turn(upright, rng), rng), turns
 
@@ -225,8 +226,3 @@ def _draw_per_label(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     if count > least:
         raise DataError(f"sample_per_label is {count}, but the smallest class has {least} pictures.")
     return np.concatenate([draw.choice(members, count, replace=False) for members in classes])
-
-
-def _read_bytes(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()

@@ -180,7 +180,7 @@ def break_pictures(folder: Path) -> dict[str, str]:
     (folder / "p" / "5.png").write_bytes(b"these are words")
     (folder / "p" / "6.png").unlink()
     (folder / "p" / "22.png").write_bytes(jpeg[:60])
-    return {"0.png": "empty", "5.png": "decode", "6.png": "No such file", "22.png": "decode"}
+    return {"0.png": "empty", "5.png": "no picture", "6.png": "No such file", "22.png": "truncated"}
 
 
 @pytest.mark.parametrize("workers", [0, 2])
