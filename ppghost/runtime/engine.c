@@ -54,19 +54,32 @@ static const Instructions *choose_instructions(const char *most)
     return NULL;
 }
 
-static int read_network(GhostNetwork *network, const char *program_path, const char *weights_path, const char *most,
-                        Complaint complaint)
+/* Set the kernels of a network. */
+static int set_kernels(GhostNetwork *network, const char *precision, const char *most, Complaint complaint)
 {
     const Instructions *instructions = choose_instructions(most);
     if (!instructions)
         return complain(complaint, "Instruction set '%.40s' is not known here. Accepted: avx512, avx2, baseline.", most);
+    network->kernels = *instructions->kernels;
+    network->instructions = instructions->name;
+    network->is_bfloat = !strcmp(precision, "bf16");
+    if (!network->is_bfloat)
+        return strcmp(precision, "fp32")
+                   ? complain(complaint, "Precision '%.40s' is not known. Accepted: fp32, bf16.", precision)
+                   : 0;
+    if (strcmp(instructions->name, "avx512") || !ghost_has_bf16())
+        return complain(complaint, "bf16 needs a processor with AVX-512 and AMX tiles and a system that lets programs "
+                                   "use them; here it is not to be had. Use fp32.");
+    return 0;
+}
+
+static int read_network(GhostNetwork *network, const char *program_path, const char *weights_path, Complaint complaint)
+{
     size_t text_bytes = 0, weight_bytes = 0;
     char *text = read_file(program_path, MOST_PROGRAM_BYTES, &text_bytes, complaint);
     char *content = text ? read_file(weights_path, (size_t)1 << 32, &weight_bytes, complaint) : NULL;
     int failed = !content || parse_program(text, weight_bytes, &network->program, complaint);
     if (!failed) {
-        network->kernels = instructions->kernels;
-        network->instructions = instructions->name;
         failed = pack_network(network, content);
         if (failed)
             complain(complaint, "There is no memory for the weights of %s.", weights_path);
@@ -80,21 +93,23 @@ GhostNetwork *ghost_open(const char *program, const char *weights, const char *p
                          size_t error_size)
 {
     const Complaint complaint = {error, error_size};
-    if (strcmp(precision, "fp32")) {
-        complain(complaint, "Precision '%.40s' is not known. Accepted: fp32.", precision);
-        return NULL;
-    }
     GhostNetwork *network = calloc(1, sizeof *network);
     if (!network) {
         complain(complaint, "There is no memory for the program.");
         return NULL;
     }
     atomic_init(&network->references, 1);
-    if (read_network(network, program, weights, most, complaint)) {
+    if (set_kernels(network, precision, most, complaint) || read_network(network, program, weights, complaint)) {
         ghost_close(network);
         return NULL;
     }
     return network;
+}
+
+int ghost_has_bf16(void)
+{
+    const Instructions *instructions = choose_instructions("");
+    return instructions && !strcmp(instructions->name, "avx512") && ghost_bfloat_is_here();
 }
 
 GhostFacts ghost_facts(const GhostNetwork *network)

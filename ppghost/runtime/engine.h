@@ -28,10 +28,13 @@ typedef struct {
     size_t weight_bytes;      /* memory that the weights take */
 } GhostFacts;
 
-/* Read a network. `precision` is "fp32". `most` is the best instruction set to use, "" for the best that this
+/* Read a network. `precision` is "fp32", or "bf16" where ghost_has_bf16. `most` is the best instruction set to use, "" for the best that this
  * processor has. Returns NULL after writing the reason into `error`. */
 GhostNetwork *ghost_open(const char *program, const char *weights, const char *precision, const char *most,
                          char *error, size_t error_size);
+
+/* Tell whether this processor and system can compute in bfloat16. */
+int ghost_has_bf16(void);
 
 /* Tell what is known about a network. */
 GhostFacts ghost_facts(const GhostNetwork *network);

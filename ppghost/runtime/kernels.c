@@ -6,6 +6,11 @@
 #include "program.h"
 
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
 
 #if defined(__AVX512F__)
 #define VECTOR_BYTES 64
@@ -45,8 +50,22 @@ INLINE Vector keep(Vector v)
     return v;
 }
 
-/* What is not a number stays so. */
-INLINE Vector relu(Vector v) { return (Vector)((Mask)v & ~(v < 0.0f)); }
+/* The positive part. What is not a number stays so: x86's maximum gives its second operand then, ARM's the NaN. */
+INLINE Vector relu(Vector v)
+{
+#if defined(__AVX512F__)
+    return _mm512_max_ps(_mm512_setzero_ps(), v);
+#elif defined(__AVX__)
+    return _mm256_max_ps(_mm256_setzero_ps(), v);
+#elif defined(__x86_64__)
+    return _mm_max_ps(_mm_setzero_ps(), v);
+#elif defined(__aarch64__)
+    return vmaxq_f32(vdupq_n_f32(0.0f), v);
+#else
+    return (Vector)((Mask)v & ~(v < 0.0f));
+#endif
+}
+
 INLINE Vector at_most_one(Vector v)
 {
     const Mask is_above = v > 1.0f;
@@ -131,7 +150,7 @@ INLINE void multiply_tile(const Product *job, long pixel, const int pixels, cons
                 __builtin_prefetch(ahead, 0, 2);
                 UNROLL
                 for (int v = 0; v < vectors; v++) {
-                    w[v] = load(weight + v * (long)depth * LANES);
+                    w[v] = load(weight + v * job->weight_pitch);
                     w[v] = has_gate ? w[v] * *gate : w[v];
                 }
                 UNROLL
@@ -160,7 +179,6 @@ INLINE void multiply_tiles(const Product *job, int pixels, const int vectors, co
 static void multiply(const Product *given, int pixels, int vectors)
 {
     Product job = *given;
-    const long depth = (long)job.parts * job.part_channels;
     for (int count; vectors; vectors -= count) {
         count = vectors < 2 ? vectors : 2;
         if (count == 2 && job.gate)
@@ -171,7 +189,7 @@ static void multiply(const Product *given, int pixels, int vectors)
             multiply_tiles(&job, pixels, 1, 1);
         else
             multiply_tiles(&job, pixels, 1, 0);
-        job.weight += count * depth * LANES;
+        job.weight += count * job.weight_pitch;
         job.bias += count * LANES;
         job.to += job.to ? count * job.to_plane : 0;
         job.add += job.add ? count * job.add_plane : 0;

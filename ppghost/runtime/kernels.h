@@ -32,6 +32,7 @@ typedef struct {
     long from_plane;
     int parts, part_channels, part_vectors; /* of the input: its depth is parts * part_channels */
     const float *weight, *bias;
+    long weight_pitch; /* floats from vector to vector */
     const float *gate; /* NULL, or a factor for each input channel */
     float *to;        /* NULL: only `plain` is wanted */
     const float *add; /* NULL: nothing is added */
@@ -39,6 +40,7 @@ typedef struct {
     long to_plane, add_plane, plain_plane;
     int has_relu;
     Ahead *ahead;
+    float *scratch; /* of the member that computes, for bfloat16 only */
 } Product;
 
 /* A depthwise convolution with padding kernel / 2: to = activation(weight * from + bias) + add. */
@@ -80,5 +82,14 @@ extern const Kernels ghost_kernels_baseline;
 #if defined(__x86_64__)
 extern const Kernels ghost_kernels_avx2, ghost_kernels_avx512;
 #endif
+
+/* The same products with weights in bfloat16, for 16 lanes: those of a 1x1 convolution are packed as [vectors, blocks of
+ * 32 lanes of the input, 16 pairs of these, lanes, 2], those of a linear layer as [vectors, depth, lanes]. */
+enum { GHOST_BFLOAT_PIXELS = 64 }; /* that are packed at once: scratch is [blocks, pixels, 32] bfloat16 */
+
+/* Tell whether this processor and system have what it takes; asks the system for permission. */
+int ghost_bfloat_is_here(void);
+void ghost_bfloat_multiply(const Product *job, int pixels, int vectors);
+void ghost_bfloat_dense(const Dense *job, int vectors);
 
 #endif

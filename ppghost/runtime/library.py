@@ -16,7 +16,7 @@ LIBRARY = NativeLibrary(
     name="ghost",
     folder=Path(__file__).parent,
     headers=("engine.h", "kernels.h", "network.h", "plan.h", "pool.h", "program.h", "session.h"),
-    sources=("engine.c", "network.c", "plan.c", "pool.c", "program.c", "roll.c", "steps.c"),
+    sources=("bfloat.c", "engine.c", "network.c", "plan.c", "pool.c", "program.c", "roll.c", "steps.c"),
     kernels=("kernels.c",),
     links=("-lm", "-pthread"),
 )
@@ -44,6 +44,7 @@ def load_engine(cache: Optional[Path] = None) -> ctypes.CDLL:
     complaint = (ctypes.c_char_p, ctypes.c_size_t)
     signatures = {
         "ghost_open": (address, (text, text, text, text, *complaint)),
+        "ghost_has_bf16": (number, ()),
         "ghost_facts": (Facts, (address,)),
         "ghost_start": (address, (address, number, *complaint)),
         "ghost_run": (number, (address, address, number, number, number, address, *complaint)),

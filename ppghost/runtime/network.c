@@ -8,7 +8,11 @@
 #include <sys/mman.h>
 #endif
 
-enum { LINE_BYTES = 64, HUGE_BYTES = 2 << 20 };
+enum {
+    LINE_BYTES = 64,
+    HUGE_BYTES = 2 << 20,
+    LEAST_BFLOAT_DEPTH = 33 /* with fewer input channels float32 is faster than packing for the tiles */
+};
 
 typedef struct GhostNetwork GhostNetwork;
 
@@ -31,7 +35,7 @@ float *allocate_floats(size_t count)
 static Layout layout_of(const GhostNetwork *network, int number)
 {
     const Value *value = &network->program.value[number];
-    const int lanes = network->kernels->lanes;
+    const int lanes = network->kernels.lanes;
     const StepKind kind = network->program.step[number - 1].kind;
     if (kind == DEPTHWISE)
         return network->layout[network->program.step[number - 1].from];
@@ -104,6 +108,52 @@ static const float *pack_rows(Packer *packer, const Layout *to, const Step *step
     return packed;
 }
 
+/* Round to the nearest bfloat16, to the even one of two; what is not a number stays so. */
+static uint16_t to_bfloat(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    if (value != value)
+        return (uint16_t)(bits >> 16 | 64);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* Pack [channels, depth] in bfloat16 as [vectors, pitch floats]: weight (k, lane) of a vector lies at `index`. */
+static const float *pack_bfloat(Packer *packer, const Layout *from, const Layout *to, const Step *step, long pitch)
+{
+    const int depth = from->parts * from->part_channels, is_dense = step->kind == DENSE;
+    float *packed = take(packer, (size_t)to->vectors * pitch);
+    for (int c = 0; packed && c < step->channels; c++) {
+        const long place = place_of(to, c, packer->lanes);
+        uint16_t *vector = (uint16_t *)(packed + place / packer->lanes * pitch);
+        for (int k = 0; k < depth; k++) {
+            const long lane = is_dense ? k : place_of(from, k, packer->lanes);
+            const long row = is_dense ? lane : lane / 2 * 2; /* pairs of input channels lie together */
+            const long column = is_dense ? place % packer->lanes : place % packer->lanes * 2 + lane % 2;
+            vector[row * packer->lanes + column] =
+                to_bfloat(read_element(packer, step, &step->weight, depth, c, k));
+        }
+    }
+    return packed;
+}
+
+/* Choose the number format of a step's weights, and pack them. */
+static void pack_weight(Packer *packer, const GhostNetwork *network, const Layout *to, const Step *step, Packed *packed)
+{
+    const Layout *from = &network->layout[step->from];
+    const int lanes = network->kernels.lanes, is_product = step->kind == POINTWISE || step->kind == GHOST;
+    const long blocks = (from->parts * from->part_vectors + 1L) / 2;
+    packed->is_bfloat = network->is_bfloat
+                        && (step->kind == DENSE || (is_product && packed->depth >= LEAST_BFLOAT_DEPTH));
+    packed->multiply = packed->is_bfloat ? ghost_bfloat_multiply : network->kernels.multiply;
+    packed->dense = packed->is_bfloat ? ghost_bfloat_dense : network->kernels.dense;
+    packed->weight_pitch = (long)packed->depth * lanes;
+    if (packed->is_bfloat)
+        packed->weight_pitch = is_product ? blocks * lanes * lanes : (packed->depth + 1L) / 2 * lanes;
+    packed->weight = packed->is_bfloat ? pack_bfloat(packer, from, to, step, packed->weight_pitch)
+                                       : pack_rows(packer, to, step, packed->depth, &step->weight);
+}
+
 static void pack_step(Packer *packer, GhostNetwork *network, int number)
 {
     const Step *step = &network->program.step[number];
@@ -133,7 +183,7 @@ static void pack_step(Packer *packer, GhostNetwork *network, int number)
         return;
     }
     packed->begin = (const char *)packer->next;
-    packed->weight = pack_rows(packer, &to, step, packed->depth, &step->weight);
+    pack_weight(packer, network, &to, step, packed);
     packed->bias = pack_rows(packer, &to, step, 1, &step->bias);
     if (step->kind == GHOST) {
         packed->cheap_weight = pack_rows(packer, &to, step, taps, &step->cheap_weight);
@@ -144,7 +194,7 @@ static void pack_step(Packer *packer, GhostNetwork *network, int number)
 
 static size_t pack_steps(GhostNetwork *network, const char *content, float *memory)
 {
-    Packer packer = {content, memory, 0, network->kernels->lanes};
+    Packer packer = {content, memory, 0, network->kernels.lanes};
     for (int i = 0; i < network->program.steps; i++)
         pack_step(&packer, network, i);
     return packer.floats;

@@ -16,13 +16,18 @@ typedef struct {
 /* What one step needs of the weights. */
 typedef struct {
     int vectors, depth; /* of the 1x1 convolution or linear layer */
+    long weight_pitch;  /* floats from vector to vector */
+    int is_bfloat;      /* the weights are in bfloat16 */
+    void (*multiply)(const Product *job, int pixels, int vectors);
+    void (*dense)(const Dense *job, int vectors);
     const float *weight, *bias, *cheap_weight, *cheap_bias;
     const char *begin, *end; /* all of it */
 } Packed;
 
 struct GhostNetwork {
     Program program;
-    const Kernels *kernels;
+    Kernels kernels;
+    int is_bfloat; /* weights are in bfloat16 where that is faster */
     const char *instructions;
     Layout layout[MOST_STEPS + 1];
     Packed packed[MOST_STEPS];

@@ -14,7 +14,7 @@ static size_t rounded(size_t floats) { return (floats + 2 * SLACK - 1) / SLACK *
 static size_t floats_of(const struct GhostNetwork *network, const Plan *plan, int value)
 {
     return (size_t)plan->value[value].height * plan->value[value].width * network->layout[value].vectors
-           * network->kernels->lanes;
+           * network->kernels.lanes;
 }
 
 /* ------------------------------------------------------------------ rolls */
@@ -91,7 +91,7 @@ static void place_windows(const struct GhostNetwork *network, Plan *plan)
         for (int value = plan->roll[i].first + 1; value <= plan->roll[i].last; value++) {
             Place *place = &plan->value[value];
             const Layout *layout = &network->layout[value];
-            const size_t row = (size_t)place->width * network->kernels->lanes;
+            const size_t row = (size_t)place->width * network->kernels.lanes;
             if (place->rows) {
                 place->offset = next;
                 next += rounded(row * place->rows * layout->vectors);
@@ -169,6 +169,13 @@ static int place_values(const struct GhostNetwork *network, Plan *plan)
     return 0;
 }
 
+/* Floats of scratch that a step takes to pack pixels in bfloat16. */
+static size_t pack_floats(const struct GhostNetwork *network, int number)
+{
+    const Layout *from = &network->layout[network->program.step[number].from];
+    return rounded((size_t)(from->parts * from->part_vectors + 1) / 2 * GHOST_BFLOAT_PIXELS * network->kernels.lanes);
+}
+
 static int halved(int side, int times)
 {
     while (times-- && side > 1)
@@ -186,11 +193,14 @@ int make_plan(const struct GhostNetwork *network, int height, int width, int mem
     }
     choose_rolls(network, members, plan);
     for (int i = 0; i < program->steps; i++) {
-        const size_t lanes = (size_t)network->packed[i].vectors * network->kernels->lanes;
+        const size_t lanes = (size_t)network->packed[i].vectors * network->kernels.lanes;
         const size_t pixels = (size_t)plan->value[i + 1].height * plan->value[i + 1].width;
         if (program->step[i].add != NONE && !plan->value[i + 1].plain_rows)
             plan->plain_floats = larger(plan->plain_floats, lanes * pixels);
     }
     place_windows(network, plan);
+    plan->pack_offset = plan->scratch_floats;
+    for (int i = 0; network->is_bfloat && i < program->steps; i++)
+        plan->scratch_floats = larger(plan->scratch_floats, plan->pack_offset + pack_floats(network, i));
     return place_values(network, plan);
 }

@@ -30,6 +30,7 @@ typedef struct {
     size_t map_floats, vector_floats; /* of one workspace, of one picture's vectors */
     size_t plain_floats;              /* of one workspace: a half before the shortcut is added */
     size_t scratch_floats;            /* of one member */
+    size_t pack_offset;               /* in scratch: where products pack pixels in bfloat16 */
 } Plan;
 
 /* Plan for pictures of height x width that so many members work on together. Returns 0, or -1 when they are too

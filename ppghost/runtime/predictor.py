@@ -13,11 +13,11 @@ from typing import Union
 
 import numpy as np
 
-from ppghost.errors import ArtifactError, GhostError
+from ppghost.errors import ArtifactError, GhostError, ToolMissingError
 from ppghost.runtime.library import Facts, load_engine
 
 ERROR_BYTES = 512
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", "bf16")
 
 
 class GhostPredictor:
@@ -30,7 +30,8 @@ class GhostPredictor:
         program: the network's steps, `inference.ghost`.
         weights: `inference.pdiparams`, the weights of the same export.
         threads: how many threads one call uses, the calling one among them.
-        precision: "fp32".
+        precision: "fp32"; or "bf16", which rounds weights and the inputs of 1x1 convolutions to bfloat16 and
+            sums in float32, by the AMX tiles of recent Xeons.
         instructions: the best instruction set to use: avx512, avx2 or baseline; "" for the best there is.
 
     Attributes:
@@ -43,7 +44,7 @@ class GhostPredictor:
     Raises:
         ArtifactError: the files cannot be read, or do not belong together.
         GhostError: `threads`, `precision` or `instructions` is not accepted.
-        ToolMissingError: there is no C compiler.
+        ToolMissingError: there is no C compiler, or no bfloat16 in this processor.
     """
 
     engine = "ghost"
@@ -60,6 +61,11 @@ class GhostPredictor:
         if precision not in PRECISIONS:
             raise GhostError(f"precision is {precision!r}; accepted: {', '.join(PRECISIONS)}.")
         library = load_engine()
+        if precision == "bf16" and not library.ghost_has_bf16():
+            raise ToolMissingError(
+                "precision is 'bf16', but this processor has no AMX tiles, or the system keeps them from "
+                "programs (Linux 5.16 and later gives them). Use precision fp32."
+            )
         error = ctypes.create_string_buffer(ERROR_BYTES)
         words = (os.fsencode(program), os.fsencode(weights), precision.encode(), instructions.encode())
         network = library.ghost_open(*words, error, ERROR_BYTES)

@@ -60,7 +60,7 @@ static Map plain_of(const Worker *worker, const Plan *plan, int value)
 
 static float *row_of(const Worker *worker, const Map *map, int row)
 {
-    return map->data + (long)(row % map->rows) * map->width * worker->session->network->kernels->lanes;
+    return map->data + (long)(row % map->rows) * map->width * worker->session->network->kernels.lanes;
 }
 
 static void multiply_row(const Progress *progress, int number, int row)
@@ -88,7 +88,7 @@ static void multiply_row(const Progress *progress, int number, int row)
         product.to = NULL; /* another member makes it; here it is needed for ghosts only */
         product.add = NULL;
     }
-    worker->session->network->kernels->multiply(&product, to.width, packed->vectors);
+    packed->multiply(&product, to.width, packed->vectors);
 }
 
 static void filter_row(const Progress *progress, int number, int row)
@@ -106,7 +106,7 @@ static void filter_row(const Progress *progress, int number, int row)
     if (step->add != NONE) {
         filter.add = half_of(worker, step->add, place_of(worker, progress->plan, step->add));
     }
-    worker->session->network->kernels->filter(&filter, row, row + 1, worker->session->network->packed[number].vectors);
+    worker->session->network->kernels.filter(&filter, row, row + 1, worker->session->network->packed[number].vectors);
 }
 
 static void stem_row(const Progress *progress, int number, int row)
@@ -114,7 +114,7 @@ static void stem_row(const Progress *progress, int number, int row)
     const Worker *worker = progress->worker;
     Stem stem = stem_of(worker, number);
     stem.to = place_of(worker, progress->plan, number + 1);
-    worker->session->network->kernels->stem(&stem, row, row + 1, worker->session->network->packed[number].vectors);
+    worker->session->network->kernels.stem(&stem, row, row + 1, worker->session->network->packed[number].vectors);
 }
 
 /* ------------------------------------------------------------------ asking for rows */

@@ -59,7 +59,7 @@ static void look_ahead(Worker *worker, int number)
 Map window_of(const Worker *worker, int value, float *data, int rows)
 {
     const Place *place = &plan_of(worker)->value[value];
-    const long lanes = worker->session->network->kernels->lanes;
+    const long lanes = worker->session->network->kernels.lanes;
     return (Map){data, (long)rows * place->width * lanes, place->height, place->width, rows};
 }
 
@@ -83,8 +83,9 @@ float *vector_of(const Worker *worker, int value)
 
 typedef struct {
     const Kernels *kernels;
+    void (*multiply)(const Product *job, int pixels, int vectors);
     Product product;
-    int pixels, pixels_a_task, blocks, vectors;
+    int pixels, pixels_a_task, blocks, vectors, vectors_a_task;
     int is_whole; /* there is one task */
 } ProductJob;
 
@@ -92,20 +93,20 @@ static void multiply_task(void *data, int number)
 {
     const ProductJob *job = data;
     Product product = job->product;
-    const long depth = (long)product.parts * product.part_channels, lanes = job->kernels->lanes;
+    const long lanes = job->kernels->lanes;
     const int pixel = number % job->blocks * job->pixels_a_task;
     int vector = 0, vectors = job->vectors;
     if (!job->is_whole) {
-        vector = number / job->blocks * 2;
-        vectors = smaller(2, job->vectors - vector);
+        vector = number / job->blocks * job->vectors_a_task;
+        vectors = smaller(job->vectors_a_task, job->vectors - vector);
     }
     product.from += pixel * lanes;
-    product.weight += vector * depth * lanes;
+    product.weight += vector * product.weight_pitch;
     product.bias += vector * lanes;
     product.to += pixel * lanes + vector * product.to_plane;
     product.add += product.add ? pixel * lanes + vector * product.add_plane : 0;
     product.plain += product.plain ? pixel * lanes + vector * product.plain_plane : 0;
-    job->kernels->multiply(&product, smaller(job->pixels_a_task, job->pixels - pixel), vectors);
+    job->multiply(&product, smaller(job->pixels_a_task, job->pixels - pixel), vectors);
 }
 
 Product product_of(Worker *worker, int number)
@@ -115,8 +116,9 @@ Product product_of(Worker *worker, int number)
     const Layout *from = &network->layout[step->from];
     return (Product){.parts = from->parts, .part_channels = from->part_channels, .part_vectors = from->part_vectors,
                      .weight = network->packed[number].weight, .bias = network->packed[number].bias,
+                     .weight_pitch = network->packed[number].weight_pitch,
                      .gate = step->gate == NONE ? NULL : vector_of(worker, step->gate), .has_relu = step->activation == RELU,
-                     .ahead = &worker->ahead};
+                     .ahead = &worker->ahead, .scratch = worker->scratch + plan_of(worker)->pack_offset};
 }
 
 /* Do the 1x1 convolution of a step, for a ghost module into the first half of its map. */
@@ -126,7 +128,7 @@ static void run_product(Worker *worker, int number)
     const Step *step = &network->program.step[number];
     const Packed *packed = &network->packed[number];
     const Map from = map_of(worker, step->from), to = map_of(worker, number + 1);
-    ProductJob job = {.kernels = network->kernels, .product = product_of(worker, number),
+    ProductJob job = {.kernels = &network->kernels, .multiply = packed->multiply, .product = product_of(worker, number),
                       .pixels = to.height * to.width, .vectors = packed->vectors};
     job.product.from = from.data;
     job.product.from_plane = from.plane;
@@ -138,8 +140,11 @@ static void run_product(Worker *worker, int number)
         job.product.add_plane = add.plane;
         job.product.plain = worker->space.plain;
     }
-    const int pairs = pieces_of(packed->vectors, 2), tile = network->kernels->tile, wanted = wanted_tasks(worker);
-    job.blocks = smaller(pieces_of(wanted, pairs), pieces_of(job.pixels, tile));
+    const int tile = network->kernels.tile, wanted = wanted_tasks(worker);
+    /* In bfloat16 each task packs its pixels for itself, so tasks are wide. */
+    job.vectors_a_task = packed->is_bfloat ? 2 * pieces_of(packed->vectors, 2 * members_of(worker)) : 2;
+    const int pairs = pieces_of(packed->vectors, job.vectors_a_task);
+    job.blocks = smaller(pieces_of(packed->is_bfloat ? members_of(worker) : wanted, pairs), pieces_of(job.pixels, tile));
     job.pixels_a_task = pieces_of(pieces_of(job.pixels, job.blocks), tile) * tile;
     job.blocks = pieces_of(job.pixels, job.pixels_a_task);
     job.is_whole = wanted == 1;
@@ -178,7 +183,7 @@ static void filter_task(void *data, int number)
 
 static void run_filter(const Worker *worker, const Filter *filter, int vectors)
 {
-    FilterJob job = {worker->session->network->kernels, *filter, 0, 0};
+    FilterJob job = {&worker->session->network->kernels, *filter, 0, 0};
     const int wanted = pieces_of(wanted_tasks(worker), vectors);
     job.rows_a_task = pieces_of(filter->to.height, smaller(wanted, filter->to.height));
     job.blocks = pieces_of(filter->to.height, job.rows_a_task);
@@ -233,7 +238,7 @@ Stem stem_of(const Worker *worker, int number)
 
 static void run_stem(const Worker *worker, int number)
 {
-    StemJob job = {worker->session->network->kernels, stem_of(worker, number),
+    StemJob job = {&worker->session->network->kernels, stem_of(worker, number),
                    worker->session->network->packed[number].vectors, 0};
     job.stem.to = map_of(worker, number + 1);
     job.rows_a_task = pieces_of(job.stem.to.height, smaller(wanted_tasks(worker), job.stem.to.height));
@@ -264,7 +269,7 @@ static void run_mean(const Worker *worker, int number)
 {
     const struct GhostNetwork *network = worker->session->network;
     const int from = network->program.step[number].from;
-    MeanJob job = {network->kernels, &network->layout[from], map_of(worker, from), vector_of(worker, number + 1)};
+    MeanJob job = {&network->kernels, &network->layout[from], map_of(worker, from), vector_of(worker, number + 1)};
     share(worker, mean_task, &job, network->packed[number].vectors);
 }
 
@@ -272,8 +277,10 @@ static void run_mean(const Worker *worker, int number)
  * used for all of them while it is near. */
 typedef struct {
     const Kernels *kernels;
+    void (*run)(const Dense *job, int vectors);
     Dense dense;
     int pictures, vectors, vectors_a_task;
+    long weight_pitch;
     size_t distance;
 } DenseJob;
 
@@ -287,9 +294,9 @@ static void dense_task(void *data, int number)
             Dense dense = job->dense;
             dense.from += picture * job->distance;
             dense.to += picture * job->distance + lane;
-            dense.weight += lane * dense.depth;
+            dense.weight += vector * job->weight_pitch;
             dense.bias += lane;
-            job->kernels->dense(&dense, 1);
+            job->run(&dense, 1);
         }
 }
 
@@ -299,11 +306,13 @@ static void run_dense(const Worker *worker, int number, int pictures)
     const Step *step = &network->program.step[number];
     const Packed *packed = &network->packed[number];
     DenseJob job = {
-        .kernels = network->kernels,
+        .kernels = &network->kernels,
+        .run = packed->dense,
         .dense = {vector_of(worker, step->from), packed->weight, packed->bias, vector_of(worker, number + 1),
                   packed->depth, step->activation},
         .pictures = pictures,
         .vectors = packed->vectors,
+        .weight_pitch = packed->weight_pitch,
         .distance = plan_of(worker)->vector_floats,
     };
     job.vectors_a_task = pieces_of(packed->vectors, smaller(wanted_tasks(worker), packed->vectors));

@@ -43,6 +43,7 @@ class Sketch:
         seed: of the random weights.
         channels: of the picture.
         cut: whether arrays with an even number of channels are stored in two halves.
+        arrays: weight and bias of each convolution and linear layer, in the order in which they were added.
     """
 
     seed: int
@@ -52,6 +53,7 @@ class Sketch:
     computes: list[Compute] = field(default_factory=list)
     widths: list[int] = field(default_factory=list)
     weights: bytearray = field(default_factory=bytearray)
+    arrays: list[np.ndarray] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._draw = np.random.RandomState(self.seed)
@@ -73,7 +75,8 @@ class Sketch:
 
     def _random(self, *shape: int) -> np.ndarray:
         scale = 1.0 / np.sqrt(max(1, int(np.prod(shape[1:]))))
-        return (self._draw.randn(*shape) * scale).astype("float32")
+        self.arrays.append((self._draw.randn(*shape) * scale).astype("float32"))
+        return self.arrays[-1]
 
     def _add(self, words: str, width: int, compute: Compute) -> int:
         kind, rest = words.split(" ", 1)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ppghost.errors import ArtifactError, GhostError, ToolMissingError
 from ppghost.native import find_compiler
 from ppghost.runtime import GhostPredictor
+from ppghost.runtime.library import load_engine
 from tests.runtime.programs import Sketch, bottleneck
 
 
@@ -248,11 +249,68 @@ def test_clones_work_side_by_side_and_outlive_the_first(tmp_path: Path) -> None:
         clones[0](images)
 
 
+def has_bf16() -> bool:
+    return has_compiler() and bool(load_engine().ghost_has_bf16())
+
+
+needs_bf16 = pytest.mark.skipif(
+    not has_bf16(),
+    reason="no AMX tiles in this processor or system: a Xeon from 2023 on and Linux 5.16 or later",
+)
+
+
+def rounded(array: np.ndarray) -> np.ndarray:
+    """Return float32 values rounded to bfloat16, as float32."""
+    bits = array.astype("float32").view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+
+@needs_bf16
+@FEW
+@given(seed=SEEDS, sides=SIDES, half=st.integers(17, 70), out=st.integers(1, 40), has_gate=st.booleans())
+def test_bf16_rounds_weights_and_inputs_of_products_and_nothing_else(
+    seed: int, sides: tuple[int, int], half: int, out: int, has_gate: bool, tmp_path: Path
+) -> None:
+    sketch = Sketch(seed, cut=seed % 2 == 0)
+    value = sketch.ghost(sketch.conv("stem", 0, 6, 3, 2, "relu"), half, 3, "relu")
+    gate = sketch.gate(value, 9) if has_gate else None
+    value = sketch.ghost(value, out, 3, "none", gate, sketch.conv("pointwise", value, 2 * out, 1, 1, "none"))
+    sketch.dense(sketch.mean(value), 5, "none")
+    images = draw_images(seed, 1 + seed % 2, 3, *sides)
+    files = sketch.write(tmp_path)
+    with GhostPredictor(*files, precision="bf16") as one, one.clone(3) as many:
+        found = one(images)
+        np.testing.assert_array_equal(found, many(images))
+    expected = sketch.expected(images)
+    # A product's factors have 8 bits; the errors of so many of them do not add up in one direction.
+    assert np.abs(found - expected).max() <= 2e-2 * np.abs(expected).max() + 1e-3
+
+
+@needs_bf16
+def test_bf16_sums_exactly_what_it_has_rounded(tmp_path: Path) -> None:
+    sketch = Sketch(8)
+    images = draw_images(8, 3, 3, 1, 1)
+    sketch.dense(sketch.dense(sketch.mean(sketch.conv("stem", 0, 40, 3, 2, "relu")), 70, "relu"), 33, "none")
+    stem, first, last = sketch.computes[0], sketch.arrays[2], sketch.arrays[4]
+    with GhostPredictor(*sketch.write(tmp_path), precision="bf16") as predictor:
+        found = predictor(images)
+    features = stem([images.astype("float64")]).mean((2, 3))
+    hidden = np.maximum(features @ rounded(first).T.astype("float64") + sketch.arrays[3], 0)
+    expected = hidden @ rounded(last).T.astype("float64") + sketch.arrays[5]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_bf16_is_refused_where_it_is_not_to_be_had(tmp_path: Path) -> None:
+    files = large_sketch().write(tmp_path)
+    with pytest.raises((ArtifactError, ToolMissingError), match="AMX"):
+        GhostPredictor(*files, precision="bf16", instructions="avx2")
+
+
 def test_what_is_not_accepted_is_said(tmp_path: Path) -> None:
     files = large_sketch().write(tmp_path)
     with pytest.raises(GhostError, match=r"0 threads.*1 to 256"):
         GhostPredictor(*files, threads=0)
-    with pytest.raises(GhostError, match="fp32"):
+    with pytest.raises(GhostError, match="fp32, bf16"):
         GhostPredictor(*files, precision="fp8")
     with pytest.raises(ArtifactError, match="avx512, avx2, baseline"):
         GhostPredictor(*files, instructions="mmx")
@@ -273,8 +331,6 @@ def test_what_is_not_accepted_is_said(tmp_path: Path) -> None:
 def test_a_machine_without_compiler_is_told_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ppghost.runtime.library import load_engine
-
     monkeypatch.setenv("CC", "no-such-compiler")
     with pytest.raises(ToolMissingError, match="no-such-compiler.*gcc"):
         load_engine(tmp_path)
