@@ -196,8 +196,8 @@ def _candidates(artifact: Artifact, precision: str, model_format: Optional[str])
     ]
     if not names:
         raise GhostError(
-            f"No engine of this machine runs the forms {', '.join(sorted(held))} in {precision}. Take --precision "
-            "fp32, or name the engine: its refusal tells what it needs."
+            f"No engine of this machine runs the forms {', '.join(sorted(held))} in {precision}. "
+            "Take --precision fp32, or name the engine: its refusal tells what it needs."
         )
     return names
 
