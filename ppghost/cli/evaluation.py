@@ -158,7 +158,7 @@ def evaluate_artifact(options: argparse.Namespace) -> int:
         engine_options = {
             "engine": options.engine,
             "precision": options.precision,
-            "threads": threads_of(options),
+            "threads": threads_of(options.threads),
             "batch_size": options.batch_size or 1,
         }
         with load_target(artifact.facts.target).open(artifact, **engine_options) as predictor:

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
+from tqdm import tqdm
 
 from ppghost.artifact import FACTS_FILE, Artifact, check_artifact, read_artifact, shippable
 from ppghost.cli.console import logging_to
+from ppghost.cli.ship import answers_of, pictures_at, tell, threads_of
 from ppghost.config import shipped_file
 from ppghost.config.inference_cls import Global, InferenceCls, Topk, load_inference_cls
 from ppghost.engines import open_engine
@@ -25,7 +27,8 @@ from ppghost.export.onnx import MODEL_FILE
 from ppghost.export.paddle_inference import ENGINES, PaddlePredictor, Settings, check_engine
 from ppghost.export.target import load_target
 from ppghost.export.tuning import usable_processors
-from ppghost.predict import Classifier, Predictor, list_pictures
+from ppghost.predict import Classifier, Predictor
+from ppghost.results import printable
 from ppghost.vision import Labels, Pipeline
 from ppghost.vision.decode import DecodeImage
 
@@ -42,23 +45,15 @@ def predict_cls(options: argparse.Namespace) -> int:
     """
     config = load_inference_cls(options.config, options.override)
     with logging_to(None, terminal=sys.stderr):
-        pictures = list_pictures(config.Global.infer_imgs)
-        failures = 0
-        with open_classifier(config) as classifier:
-            workers = min(len(pictures), usable_processors())
-            for answer in classifier.classify(pictures, batch_size=config.Global.batch_size, workers=workers):
-                if answer.failure is None:
-                    print(result_line(answer.to_dict()))
-                else:
-                    failures += 1
-                    _LOG.error("%s: %s", answer.source, answer.failure)
-    return 1 if failures else 0
+        pictures = pictures_at([(config.Global.infer_imgs, None)])
+        answers = answers_of(open_classifier(config), pictures, config.Global.batch_size, threads_of(None))
+        return tell(answers, pictures, None, lambda result: tqdm.write(result_line(result)))
 
 
 def result_line(result: Mapping[str, Any]) -> str:
-    """Return PaddleClas' line for one picture, from a result in PaddleClas' form."""
+    """Return PaddleClas' line for one picture, from a result in PaddleClas' form; it can be encoded."""
     scores = ", ".join(f"{score:.2f}" for score in result["scores"])
-    return (
+    return printable(
         f"{Path(result['file_name']).name}:\tclass id(s): {result['class_ids']}, score(s): [{scores}], "
         f"label_name(s): {result['label_names']}"
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import os
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from ppghost.artifact import Artifact, read_artifact
 from ppghost.config import Config, shipped_file
 from ppghost.errors import ConfigError, DataError
 from ppghost.export.target import load_target
+from ppghost.export.tuning import usable_processors
 from ppghost.predict import Classifier, count_pictures, find_pictures, score_pictures
 from ppghost.results import json_line, printable, results_file
 from ppghost.vision import Labels, Pipeline
@@ -168,6 +168,15 @@ def pictures_of(options: argparse.Namespace, config: Optional[Config]) -> Pictur
         raise DataError("No picture is given. Name files or folders, --list FILE, or -o Infer.infer_imgs=...")
     else:
         places = [(config.Infer.infer_imgs, config.Infer.infer_list)]
+    return pictures_at(places)
+
+
+def pictures_at(places: Sequence[tuple[Any, Any]]) -> Pictures:
+    """Return the pictures at places: each a picture or a folder, and None or the list of what is meant in it.
+
+    Raises:
+        DataError: there is none, or one is not there.
+    """
     # A list, so that a place where nothing is is told now and not after hours.
     paths = chain.from_iterable([find_pictures(*place) for place in places])
     first = list(islice(paths, 2))
@@ -176,18 +185,13 @@ def pictures_of(options: argparse.Namespace, config: Optional[Config]) -> Pictur
     return Pictures(chain(first, paths), len(first) == 1, total)
 
 
-def threads_of(options: argparse.Namespace) -> int:
-    """Return how many threads work.
+def threads_of(wished: Optional[int]) -> int:
+    """Return how many threads work: as many as are wished for, or one for each processor.
 
     Side effect: OpenCV's own threads, which would get in the way of ours, are switched off for the process.
     """
     cv2.setNumThreads(1)
-    return options.threads or usable_processors()
-
-
-def usable_processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return wished or usable_processors()
 
 
 @contextlib.contextmanager
@@ -293,12 +297,13 @@ def answers_of_artifact(
     classifier = Classifier.from_artifact(
         folder, topk=topk, engine=engine, precision=precision, threads=threads, batch_size=batch_size or 1
     )
-    return _answers(classifier, pictures, batch_size or 1, threads)
+    return answers_of(classifier, pictures, batch_size or 1, threads)
 
 
-def _answers(
+def answers_of(
     classifier: Classifier, pictures: Pictures, batch_size: int, threads: int
 ) -> Generator[Answer, None, None]:
+    """Yield the answer for each picture, and release the classifier at the end."""
     with classifier:
         workers = pictures.workers(threads)
         for answer in classifier.classify(pictures.paths, batch_size=batch_size, workers=workers):

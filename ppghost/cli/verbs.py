@@ -147,7 +147,7 @@ def infer(options: argparse.Namespace) -> int:
                 batch_size=options.batch_size,
                 engine=options.engine,
                 precision=options.precision,
-                threads=ship.threads_of(options),
+                threads=ship.threads_of(options.threads),
             )
             return ship.tell(answers, pictures, options.output, ship.show_json)
     if options.engine is not None or options.precision is not None:
@@ -161,7 +161,7 @@ def infer(options: argparse.Namespace) -> int:
             pictures,
             topk=options.topk,
             batch_size=options.batch_size,
-            threads=ship.threads_of(options),
+            threads=ship.threads_of(options.threads),
         )
         path = options.output or (config.Infer.save_dir if config.Infer else None)
         return ship.tell(answers, pictures, path, lambda result: console.line(str([result])))

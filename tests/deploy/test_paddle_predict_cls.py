@@ -201,11 +201,13 @@ def test_names_that_are_no_utf8_are_escaped(
 ) -> None:
     os.rename(photographs / "b.jpg", os.fsencode(photographs) + b"/b\xff.jpg")
     (photographs / os.fsdecode(b"c\xff.jpg")).write_bytes(b"no picture")
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "utf-8", "strict"))
-    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), "utf-8", "strict"))
+    told = {name: io.BytesIO() for name in ("stdout", "stderr")}
+    for name, stream in told.items():
+        strict = io.TextIOWrapper(stream, "utf-8", "strict", write_through=True)
+        monkeypatch.setattr(sys, name, strict)
     where = [f"Global.inference_model_dir={ghostnet.folder}", f"Global.infer_imgs={photographs}"]
     assert main(words(yaml_file, *where)) == 1
-    out, err = (stream.buffer.getvalue().decode() for stream in (sys.stdout, sys.stderr))
+    out, err = (stream.getvalue().decode() for stream in told.values())
     assert out.count("\n") == 5
     assert "\nb\\udcff.jpg:\tclass id(s)" in out
     assert "c\\udcff.jpg: This is no picture" in err
