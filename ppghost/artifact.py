@@ -98,6 +98,7 @@ class Facts:
         output: "probabilities" (softmax is in the graph) or "logits".
         dtype: element type of input and output.
         graph: the network's graph, one of `GRAPHS`; the numbers are those of the trained network in each.
+        precision: the numbers that most layers compute with; the golden outputs of "int8" are its own.
         decode: parameters of PaddleClas' DecodeImage, which PreProcess leaves out; empty means its defaults.
         models: the forms of the network, the preferred one first.
         tools: versions of what wrote the folder.
@@ -115,6 +116,7 @@ class Facts:
     tools: Mapping[str, str]
     dtype: Annotated[str, Choice(("float32",))] = "float32"
     graph: Annotated[str, Choice(GRAPHS)] = "stock"
+    precision: Annotated[str, Choice(("fp32", "int8"))] = "fp32"
     decode: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, FileDigest] = field(default_factory=dict)
 

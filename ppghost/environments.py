@@ -127,6 +127,12 @@ PADDLE2ONNX = Environment(
 ONNXRUNTIME = Environment(
     name="onnxruntime", python="3.11", requirements=("onnxruntime==1.31.1", "numpy==2.4.6")
 )
+# The same with what writes ONNX files, for its quantiser.
+ONNX_QUANTIZER = Environment(
+    name="onnx-quantization",
+    python="3.11",
+    requirements=("onnxruntime==1.31.1", "onnx==1.23.2", "numpy==2.4.6"),
+)
 OPENVINO = Environment(name="openvino", python="3.11", requirements=("openvino==2026.4.1", "numpy==2.4.6"))
 MNN = Environment(name="mnn", python="3.11", requirements=("MNN==3.6.1", "numpy==2.4.6"))
 # pnnx, the converter, asks for PyTorch (gigabytes), which it does not need to read ONNX; ncnn asks for what

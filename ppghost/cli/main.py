@@ -19,6 +19,7 @@ from ppghost.cli.bench import add_bench
 from ppghost.cli.console import EXIT_INTERRUPTED
 from ppghost.cli.evaluation import add_list_arguments
 from ppghost.cli.predict_cls import predict_cls
+from ppghost.cli.quantization import add_quantize_arguments, quantize
 from ppghost.config import add_config_arguments
 from ppghost.errors import GhostError
 from ppghost.export.target import find_targets
@@ -67,6 +68,16 @@ The third one can be killed and repeated; the last one tells on how many picture
                  -o Global.save_inference_dir=inference
   ppghost export -c my.yaml -o Global.device=cpu -o Global.pretrained_model=output/best_model --target onnx
   ppghost export --artifact inference --target onnx --input-name image --output-name class
+""",
+    "quantize": """examples:
+  ppghost quantize --artifact folder_onnx --data train_list.txt --eval-data val_list.txt --output folder_int8
+  ppghost quantize --artifact folder_onnx --data photos/ --calibration mse --output folder_int8
+  ppghost quantize --artifact folder_onnx --data train_list.txt --keep-float first classifier se 'conv_7?' \\
+                   --output folder_int8
+  ppghost infer --artifact folder_int8 picture.jpg
+
+The calibration mse counts a picture's errors in relation to its own values, so wild ones do not decide.
+The folder is for ONNX Runtime; it was quantised with its rounding.
 """,
     "verify": """example:
   ppghost verify inference
@@ -170,6 +181,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     onnx.add_argument("--input-name", metavar="NAME", help="of the input (default: x)")
     onnx.add_argument("--output-name", metavar="NAME", help="of the output (default: prob)")
+
+    add_quantize_arguments(_add_verb(verb, "quantize", quantize, "make an ONNX folder of 8 bits"))
 
     verify = _add_verb(verb, "verify", verbs.verify, "prove a shipped folder")
     verify.add_argument("artifact", metavar="FOLDER", help="an exported folder")

@@ -25,6 +25,16 @@ from ppghost.predict import Predictor
 from ppghost.vision import Pipeline, softmax
 from ppghost.vision.normalize import IMAGENET_STD, NormalizeImage
 
+INT8_COSINE = 0.999
+INT8_TIE = 0.05
+INT8_RULE = (
+    f"int8: each row's logits, their mean taken off, have a cosine of at least {INT8_COSINE} with those of "
+    "the quantised network where it was made, and the same best class, or two within "
+    f"{INT8_TIE} of the row's span"
+)
+"""Rounding to 8 bits may fall on the other side of a step where a machine adds up in another order."""
+_LEAST_PROBABILITY = 1e-30
+
 
 @dataclass(frozen=True)
 class Check:
@@ -53,15 +63,19 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """What verify found; written as verify.json."""
+    """What verify found; written as verify.json.
+
+    `atol` and `rtol` are the target's; None where the network is quantised and `INT8_RULE` judges it.
+    """
 
     name: str
     version: str
     target: str
-    atol: float
-    rtol: float
+    atol: Optional[float]
+    rtol: Optional[float]
     passed: bool
     checks: tuple[Check, ...]
+    rule: Optional[str] = None
 
 
 def verify_folder(folder: Path) -> Report:
@@ -94,7 +108,10 @@ def verify(target: Target, artifact: Artifact) -> Report:
         checks += _check_variant(target, artifact, golden, variant)
     facts = artifact.facts
     passed = all(check.passed for check in checks)
-    report = Report(facts.name, facts.version, target.name, target.atol, target.rtol, passed, tuple(checks))
+    is_fp32 = facts.precision == "fp32"
+    atol, rtol = (target.atol, target.rtol) if is_fp32 else (None, None)
+    rule = None if is_fp32 else INT8_RULE
+    report = Report(facts.name, facts.version, target.name, atol, rtol, passed, tuple(checks), rule)
     with replaced_file(artifact.path_of(REPORT_FILE)) as part:
         part.write_text(json.dumps(dataclasses.asdict(report), indent=2) + "\n", encoding="utf-8")
     if not passed:
@@ -132,8 +149,50 @@ def check_predictor(
         ("tensor", golden.tensor, golden.tensor_logits),
         ("picture", golden.picture_tensor[np.newaxis], golden.picture_logits[np.newaxis]),
     ):
+        if artifact.facts.precision == "int8":
+            gives_logits = artifact.facts.output == "logits"
+            yield compare_int8(f"{what}, {name}", predictor(images), logits, gives_logits=gives_logits)
+            continue
         expected, tolerance = _expectation(logits, artifact.facts.output, atol, rtol)
         yield compare(f"{what}, {name}", predictor(images), expected, tolerance, has_classes=True)
+
+
+def compare_int8(what: str, given: np.ndarray, logits: np.ndarray, *, gives_logits: bool) -> Check:
+    """Compare the output of a quantised network with what it gave when it was quantised, by `INT8_RULE`.
+
+    Args:
+        what: what is compared, for the report.
+        given: `[N, classes]`, logits or probabilities.
+        logits: `[N, classes]`, golden.
+        gives_logits: whether `given` is logits.
+    """
+    if given.shape != logits.shape:
+        reason = f"the shape is {list(given.shape)} instead of {list(logits.shape)}"
+        return Check(what, None, None, None, passed=False, reason=reason)
+    if not np.isfinite(given).all():
+        return Check(what, None, None, None, passed=False, reason="not all numbers are finite")
+    mine, golden = centred(given, gives_logits=gives_logits), centred(logits, gives_logits=True)
+    norms = np.linalg.norm(mine, axis=1) * np.linalg.norm(golden, axis=1)
+    cosine = float(((mine * golden).sum(axis=1) / np.maximum(norms, 1e-30)).min())
+    tie = np.broadcast_to(INT8_TIE / 2 * np.ptp(golden, axis=1, keepdims=True), golden.shape)
+    is_top1_equal = _is_top1_equal(mine, golden, tie)
+    reasons = [] if cosine >= INT8_COSINE else [f"cosine {cosine:.6f}, below {INT8_COSINE}"]
+    reasons += [] if is_top1_equal else ["another best class"]
+    return Check(
+        what,
+        max_abs_error=float(np.abs(mine - golden).max()),
+        share_of_tolerance=(1 - cosine) / (1 - INT8_COSINE),
+        is_top1_equal=is_top1_equal,
+        passed=not reasons,
+        reason=", ".join(reasons),
+    )
+
+
+def centred(output: np.ndarray, *, gives_logits: bool) -> np.ndarray:
+    """Return `float64 [N, classes]`: logits, each row's mean taken off, which softmax cannot tell apart."""
+    scores = output.astype(np.float64)
+    logits = scores if gives_logits else np.log(np.maximum(scores, _LEAST_PROBABILITY))
+    return logits - logits.mean(axis=1, keepdims=True)
 
 
 def _expectation(logits: np.ndarray, output: str, atol: float, rtol: float) -> tuple[np.ndarray, np.ndarray]:
