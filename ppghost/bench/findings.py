@@ -44,7 +44,8 @@ class Start:
         load_seconds: from the file to a network that is ready.
         peak_bytes: the most memory it held until then.
         file_bytes: size of the files of the network; 0 where the program makes it itself.
-        error: largest difference of its logits from the network's, as a share of the largest.
+        error: largest difference of its logits from the network's, as a share of the largest; None before it
+            was asked.
         agreement: share of pictures with the same best class as in float32; None in float32.
     """
 
@@ -55,7 +56,7 @@ class Start:
     load_seconds: float
     peak_bytes: int
     file_bytes: int
-    error: float = 0.0
+    error: Optional[float] = None
     agreement: Optional[float] = None
 
 

@@ -103,7 +103,7 @@ def _start_row(comparison: Comparison, one: Start) -> tuple[str, ...]:
         f"{one.load_seconds:.2f}",
         f"{one.peak_bytes / MEGABYTE:.0f}",
         f"{one.file_bytes / MEGABYTE:.1f}" if one.file_bytes else "-",
-        f"{one.error:.0e}",
+        "-" if one.error is None else f"{one.error:.0e}",
         "-" if one.agreement is None else f"{one.agreement:.1%}",
         comparison.frameworks[one.program],
     )

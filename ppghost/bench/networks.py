@@ -86,7 +86,7 @@ class Group:
             except WorkerEnded as ended:
                 self._leave_out(program, str(ended))
                 continue
-            self._starts[name].error = max(self._starts[name].error, error)
+            self._starts[name].error = max(self._starts[name].error or 0.0, error)
             if not error <= TOLERANCES[program.precision]:
                 self._leave_out(
                     program,
