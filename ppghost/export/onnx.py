@@ -155,6 +155,7 @@ def convert_to_onnx(source: Artifact, out: Path, options: OnnxOptions) -> dict[s
         "input": options.input_name,
         "output": options.output_name or "prob",
         "name": source.facts.name,
+        "class_num": source.facts.class_num,
         "version": ppghost.__version__,
         "facts": metadata_of(source),
     }

@@ -11,6 +11,7 @@ import pytest
 
 from ppghost.artifact import Artifact, read_artifact
 from ppghost.export.paddle import export_network
+from ppghost.export.target import load_target
 from ppghost.nets.ghostnet import GhostNet
 from ppghost.vision import Labels
 from tests.export.toys import calibrated, pipeline_of
@@ -44,3 +45,9 @@ def copied(ghostnet: Artifact, tmp_path: Path) -> Callable[[], Artifact]:
         return read_artifact(folder)
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def onnx_ghostnet(ghostnet: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The exported network as ONNX; leave it as it is. Tests of it need Paddle2ONNX and ONNX Runtime."""
+    return load_target("onnx").export(ghostnet, tmp_path_factory.mktemp("onnx") / "inference_onnx")

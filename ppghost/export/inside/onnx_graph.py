@@ -139,6 +139,7 @@ def clean(graph: Graph) -> None:
     fold_constants(graph)
     drop_identities(graph)
     merge_biases(graph)
+    read_no_shapes(graph)
     keep_batch_in_reshapes(graph)
     merge_linear_layers(graph)
     drop_unused(graph)
@@ -196,25 +197,59 @@ def merge_biases(graph: Graph) -> None:
     graph.replace(gone, names)
 
 
+def read_no_shapes(graph: Graph) -> None:
+    """Let a reshape that asks for the number of rows at run time keep it instead: 0 stands for that."""
+    producers = graph.producers()
+    for node in graph.nodes:
+        target = producers.get(node.input[1]) if node.op_type == "Reshape" else None
+        if target is None or target.op_type != "Concat":
+            continue
+        rest = [graph.constants.get(name) for name in target.input[1:]]
+        known = [sides for sides in rest if sides is not None]
+        if len(known) == len(rest) and _is_number_of_rows(graph, target.input[0], node.input[0], producers):
+            node.input[1] = node.output[0] + ".shape"
+            graph.constants[node.input[1]] = np.concatenate([[0], *known]).astype(np.int64)
+
+
+def _is_number_of_rows(graph: Graph, name: str, of: str, producers: Mapping[str, NodeProto]) -> bool:
+    """Say whether a value is the first side of another one, as a list of one number."""
+    part = producers.get(name)
+    shape = producers.get(part.input[0]) if part is not None and part.op_type == "Slice" else None
+    if part is None or shape is None or shape.op_type != "Shape" or shape.input[0] != of or shape.attribute:
+        return False
+    limits = [graph.constants.get(place, np.zeros(0)).tolist() for place in part.input[1:3]]
+    steps = graph.constants.get(part.input[4], np.zeros(0)).tolist() if len(part.input) == 5 else [1]
+    return limits == [[0], [1]] and steps == [1]
+
+
 def keep_batch_in_reshapes(graph: Graph) -> None:
     """Say of a reshape of each row that it leaves the rows alone, so that their number stays known."""
-    changed: dict[int, Optional[NodeProto]] = {}
     for node in graph.nodes:
         target = graph.constants.get(node.input[1]) if node.op_type == "Reshape" else None
-        if target is None or target[0] != -1 or not (target[1:] > 0).all():
+        if target is None or len(target) < 2:
             continue
-        sides = graph.shapes().get(node.input[0], [])[1:]
-        row = [side for side in sides if isinstance(side, int)]
-        if len(row) < len(sides) or math.prod(row) != np.prod(target[1:]):
+        row = _row_after(graph.shapes().get(node.input[0], [])[1:], target)
+        if row is None:
             continue
-        if len(target) == 2:
-            changed[id(node)] = helper.make_node("Flatten", node.input[:1], node.output, axis=1)
+        if len(row) == 1:
+            changed = helper.make_node("Flatten", node.input[:1], node.output, axis=1)
         else:
             name = node.output[0] + ".shape"
-            graph.constants[name] = np.array([0, *target[1:]], np.int64)
-            changed[id(node)] = helper.make_node("Reshape", [node.input[0], name], node.output)
-        graph.replace(changed, {})
-        changed = {}
+            graph.constants[name] = np.array([0, *row], np.int64)
+            changed = helper.make_node("Reshape", [node.input[0], name], node.output)
+        graph.replace({id(node): changed}, {})
+
+
+def _row_after(sides: Sides, target: np.ndarray) -> Optional[list[int]]:
+    """Return the sides of a row after a reshape; None where it may move numbers between rows."""
+    row = [side for side in sides if isinstance(side, int)]
+    size, wanted = math.prod(row), [int(side) for side in target[1:]]
+    if not row or len(row) < len(sides) or target[0] not in (0, -1):
+        return None
+    if target[0] == 0 and wanted.count(-1) == 1:
+        others = math.prod(side for side in wanted if side != -1)
+        wanted = [size // others if side == -1 and others > 0 else side for side in wanted]
+    return wanted if min(wanted) > 0 and math.prod(wanted) == size else None
 
 
 def merge_linear_layers(graph: Graph) -> None:
@@ -235,8 +270,11 @@ def merge_linear_layers(graph: Graph) -> None:
 
 
 def drop_unused(graph: Graph) -> None:
-    """Forget constants that nothing reads."""
+    """Forget what nothing reads."""
     uses = graph.uses()
+    while idle := [node for node in graph.nodes if not any(uses[name] for name in node.output)]:
+        graph.replace({id(node): None for node in idle}, {})
+        uses = graph.uses()
     graph.constants = {name: value for name, value in graph.constants.items() if uses[name]}
 
 
@@ -277,24 +315,31 @@ def rename(graph: Graph, input_name: str, output_name: str) -> None:
     graph.input, graph.output, graph.constants = input_name, output_name, constants
 
 
-def finished(graph: Graph, name: str, facts: Mapping[str, str], producer: tuple[str, str]) -> ModelProto:
+def finished(
+    graph: Graph, name: str, class_num: int, facts: Mapping[str, str], producer: tuple[str, str]
+) -> ModelProto:
     """Return the model with all shapes, checked.
 
     Args:
         graph: cleaned and named.
         name: of the network.
+        class_num: length of an output row.
         facts: noted in the model.
         producer: name and version of the program that writes it.
 
     Raises:
-        ValueError: the number of rows that comes out is not the one that goes in.
+        ValueError: the output has another shape than the input's rows and the classes give.
         onnx.checker.ValidationError: the graph breaks a rule of ONNX.
         onnx.shape_inference.InferenceError: the shapes contradict each other.
     """
     model = shape_inference.infer_shapes(graph.model(name), check_type=True, strict_mode=True, data_prop=True)
-    sides = sides_of(model.graph.output[0])
-    if sides[:1] != graph.input_shape[:1]:
-        raise ValueError(f"{graph.input_shape[0]} rows go into the graph, and {sides[0]} come out")
+    [output] = model.graph.output
+    expected: Sides = [graph.input_shape[0], class_num]
+    given = sides_of(output) if has_shape(output) else expected
+    # A side that is no number could not be told.
+    if len(given) != 2 or any(isinstance(one, int) and one != two for one, two in zip(given, expected)):
+        raise ValueError(f"its output is {given} where {expected} must be")
+    output.CopyFrom(helper.make_tensor_value_info(output.name, TensorProto.FLOAT, expected))
     model.producer_name, model.producer_version = producer
     helper.set_model_props(model, dict(facts))
     onnx.checker.check_model(model, full_check=True)

@@ -3,9 +3,9 @@
     PYTHON paddle_to_onnx.py JOB
 
 JOB is JSON: `graph` and `weights` (Paddle's files), `out`, `opset`, `batch` (null leaves it open), `input`,
-`output`, `name`, `version`, `facts` (text by text). The last line of standard output is JSON: the versions of
-what wrote the file. What cannot be converted ends it with exit code 1 and a line on standard error that
-begins with "refused: ".
+`output`, `name`, `class_num`, `version`, `facts` (text by text). The last line of standard output is JSON:
+the versions of what wrote the file. What cannot be converted ends it with exit code 1 and a line on standard
+error that begins with "refused: ".
 
 Imports Paddle2ONNX, which imports Paddle; nothing of ppghost.
 """
@@ -59,7 +59,8 @@ def convert(job: dict[str, Any]) -> None:
     onnx_graph.clean(graph)
     onnx_graph.rename(graph, job["input"], job["output"])
     producer = ("ppghost", job["version"])
-    onnx.save(onnx_graph.finished(graph, job["name"], job["facts"], producer), job["out"])
+    model = onnx_graph.finished(graph, job["name"], job["class_num"], job["facts"], producer)
+    onnx.save(model, job["out"])
     versions = {"paddle2onnx": paddle2onnx.__version__, "onnx": onnx.__version__}
     sys.stdout.write(f"\n{json.dumps(versions)}\n")
 
