@@ -4,7 +4,7 @@
 
 enum {
     SLACK = 64,               /* floats behind each value: a last vector may be read beyond it */
-    FLOATS_OF_A_ROLL = 150000 /* a map of this size, for each member, is worth rolling */
+    FLOATS_OF_A_ROLL = 150000 /* a map of this size is worth rolling */
 };
 
 static const size_t most_floats = (size_t)1 << 33;
@@ -47,13 +47,14 @@ static int count_left(const Program *program, const Plan *plan, int first, int l
 }
 
 /* Return where a roll that begins at `first` ends, or `first` if there is none. */
-static int end_of_roll(const struct GhostNetwork *network, const Plan *plan, int first, size_t worth)
+static int end_of_roll(const struct GhostNetwork *network, const Plan *plan, int first)
 {
     const Program *program = &network->program;
     int end = first;
     for (int last = first; last < program->steps && is_rollable(&program->step[last]);) {
         const int from = program->step[last].from;
-        const int is_worth = floats_of(network, plan, ++last) >= worth || (from && floats_of(network, plan, from) >= worth);
+        const int is_worth = floats_of(network, plan, ++last) >= FLOATS_OF_A_ROLL
+                             || (from && floats_of(network, plan, from) >= FLOATS_OF_A_ROLL);
         const int left = is_worth ? count_left(program, plan, first, last) : 0;
         if (!left)
             continue;
@@ -68,7 +69,7 @@ static void choose_rolls(const struct GhostNetwork *network, int members, Plan *
 {
     const Program *program = &network->program;
     for (int first = 0; first < program->steps && plan->rolls < MOST_ROLLS;) {
-        const int end = end_of_roll(network, plan, first, (size_t)FLOATS_OF_A_ROLL * members);
+        const int end = end_of_roll(network, plan, first);
         if (end > first) {
             const Roll roll = {first, end, plan->value[end].height};
             for (int value = first + 1; value <= end; value++)

@@ -5,7 +5,7 @@
 #include <string.h>
 
 enum {
-    TASKS_FOR_A_MEMBER = 4, /* pieces of a step: few enough to stay large, enough to even out */
+    TASKS_FOR_A_MEMBER = 6, /* pieces of a step: few enough to stay large, enough to even out */
     BYTES_AHEAD = 800000   /* of weights that are fetched before they are used: a part of the second cache */
 };
 
@@ -140,12 +140,12 @@ static void run_product(Worker *worker, int number)
         job.product.add_plane = add.plane;
         job.product.plain = worker->space.plain;
     }
-    const int tile = network->kernels.tile, wanted = wanted_tasks(worker);
+    const int wanted = wanted_tasks(worker), tiles = pieces_of(job.pixels, network->kernels.tile);
     /* In bfloat16 each task packs its pixels for itself, so tasks are wide. */
     job.vectors_a_task = packed->is_bfloat ? 2 * pieces_of(packed->vectors, 2 * members_of(worker)) : 2;
     const int pairs = pieces_of(packed->vectors, job.vectors_a_task);
-    job.blocks = smaller(pieces_of(packed->is_bfloat ? members_of(worker) : wanted, pairs), pieces_of(job.pixels, tile));
-    job.pixels_a_task = pieces_of(pieces_of(job.pixels, job.blocks), tile) * tile;
+    const int blocks = smaller(pieces_of(packed->is_bfloat ? members_of(worker) : wanted, pairs), tiles);
+    job.pixels_a_task = tiles / blocks * network->kernels.tile;
     job.blocks = pieces_of(job.pixels, job.pixels_a_task);
     job.is_whole = wanted == 1;
     share(worker, multiply_task, &job, job.is_whole ? 1 : job.blocks * pairs);
