@@ -101,7 +101,7 @@ class OnnxTarget:
     def _chosen(self, artifact: Artifact, engine: Optional[str], wish: Wish) -> str:
         if engine not in (None, "auto"):
             return str(engine)
-        tuning = recall(artifact, wish)
+        tuning = recall(artifact, wish, ENGINES)
         if tuning is None and engine is None:
             return _USUAL
         if tuning is None:

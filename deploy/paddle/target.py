@@ -5,6 +5,7 @@ ppghost's own engine, `ghost`, runs it too and needs no Paddle: nothing here imp
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import logging
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from ppghost.export.paddle_inference import (
     has_gpu_build,
 )
 from ppghost.export.target import MissingTool, check_tools
-from ppghost.export.tuning import Wish, recall, tune, usable_processors
+from ppghost.export.tuning import Tuning, Wish, recall, tune, usable_processors
 from ppghost.runtime import GhostPredictor
 from ppghost.runtime.library import load_engine
 
@@ -89,42 +90,30 @@ class PaddleTarget:
         if engine not in (None, "auto", *ENGINES):
             given = suggest(str(engine), ["auto", *ENGINES])
             raise GhostError(f"Unknown engine '{engine}' of the target 'paddle'. {given}")
-        wish = Wish(usable_processors() if threads is None else threads, batch_size, precision or "fp32")
+        named = ENGINES.get(engine or "auto")
+        usual = "fp32" if named is None else named.precisions[0]
+        threads = usable_processors() if threads is None else threads
+        wish = Wish(threads, batch_size, precision or usual, model_format)
         for name, number in (("threads", wish.threads), ("batch_size", wish.batch_size)):
             if number < 1:
                 raise GhostError(f"{name} is {number}; accepted: at least 1.")
         check_artifact(artifact)
         if engine == "auto":
-            return self._open_fastest(artifact, wish, model_format)
-        if engine is None:
-            return self._open_usual(artifact, wish, model_format)
-        return _open(artifact, engine, precision or ENGINES[engine].precisions[0], wish, model_format)
+            return self._open_fastest(artifact, wish)
+        return _open_usual(artifact, wish) if engine is None else _open(artifact, engine, wish)
 
-    def _open_fastest(self, artifact: Artifact, wish: Wish, model_format: Optional[str]) -> Predictor:
-        tuning = recall(artifact, wish)
-        if tuning is None or model_format is not None:
-            options = {"threads": wish.threads, "precision": wish.precision, "batch_size": wish.batch_size}
-            options.update({} if model_format is None else {"model_format": model_format})
-            candidates = _candidates(artifact, wish.precision, model_format)
-            tuning = tune(
-                artifact, {name: {"engine": name, **options} for name in candidates}, wish, self.rtol
-            )
-        _LOG.info("Engine %s, the fastest here: %s", tuning.engine, tuning)
-        return _open(artifact, tuning.engine, wish.precision, wish, model_format)
-
-    def _open_usual(self, artifact: Artifact, wish: Wish, model_format: Optional[str]) -> Predictor:
-        tuning = recall(artifact, wish) if model_format is None else None
+    def _open_fastest(self, artifact: Artifact, wish: Wish) -> Predictor:
+        candidates = _candidates(artifact, wish)
+        tuning = recall(artifact, wish, candidates)
         if tuning is not None:
-            _LOG.info("Engine %s, as measured earlier: %s", tuning.engine, tuning)
-            return _open(artifact, tuning.engine, wish.precision, wish, None)
-        refusals = []
-        for name in _candidates(artifact, wish.precision, model_format):
             try:
-                return _open(artifact, name, wish.precision, wish, model_format)
-            except ToolMissingError as error:
-                _LOG.info("The engine %s is passed over: %s", name, error)
-                refusals.append(f"\n  {name}: {error}")
-        raise ToolMissingError(f"No engine can run {artifact.facts.name} here:{''.join(refusals)}")
+                return _open_tuned(artifact, tuning, wish)
+            except ToolMissingError as error:  # another machine of this kind has it
+                _LOG.info("The engine %s is left out: %s", tuning.engine, error)
+                candidates.remove(tuning.engine)
+        options = dataclasses.asdict(wish)
+        tuning = tune(artifact, {name: {"engine": name, **options} for name in candidates}, wish, self.rtol)
+        return _open_tuned(artifact, tuning, wish)
 
     def variants(self, artifact: Artifact) -> Sequence[Mapping[str, Any]]:
         """Return every pair of form and engine of a CPU in fp32 that this machine has."""
@@ -136,25 +125,50 @@ class PaddleTarget:
         ]
 
 
-def _open(
-    artifact: Artifact, engine: str, precision: str, wish: Wish, model_format: Optional[str]
-) -> Predictor:
+def _open_tuned(artifact: Artifact, tuning: Tuning, wish: Wish) -> Predictor:
+    predictor = _open(artifact, tuning.engine, wish)
+    _LOG.info("Engine %s, the fastest here: %s", tuning.engine, tuning)
+    return predictor
+
+
+def _open_usual(artifact: Artifact, wish: Wish) -> Predictor:
+    """Return what "auto" found earlier, else the first engine that works.
+
+    Raises:
+        ToolMissingError: none does; the message says what each needs.
+    """
+    candidates = _candidates(artifact, wish)
+    tuning = recall(artifact, wish, candidates)
+    if tuning is not None:
+        _LOG.info("As measured earlier: %s", tuning)
+        candidates.sort(key=lambda name: name != tuning.engine)
+    refusals = []
+    for name in candidates:
+        try:
+            return _open(artifact, name, wish)
+        except ToolMissingError as error:
+            _LOG.info("The engine %s is passed over: %s", name, error)
+            refusals.append(f"\n  {name}: {error}")
+    raise ToolMissingError(f"No engine can run {artifact.facts.name} here:{''.join(refusals)}")
+
+
+def _open(artifact: Artifact, engine: str, wish: Wish) -> Predictor:
     kind = ENGINES[engine]
-    if precision not in kind.precisions:
-        others = [name for name, other in ENGINES.items() if precision in other.precisions]
-        there = f"; {precision} is what {', '.join(others)} can do" if others else ""
+    if wish.precision not in kind.precisions:
+        others = [name for name, other in ENGINES.items() if wish.precision in other.precisions]
+        there = f"; {wish.precision} is what {', '.join(others)} can do" if others else ""
         raise GhostError(
-            f"The engine '{engine}' does not compute in {precision}. "
+            f"The engine '{engine}' does not compute in {wish.precision}. "
             f"Accepted: {', '.join(kind.precisions)}{there}."
         )
-    model = _model(artifact, engine, model_format)
+    model = _model(artifact, engine, wish.model_format)
     graph, weights = artifact.path_of(model.graph), artifact.path_of(model.weights or "")
     if engine == "ghost":
-        return GhostPredictor(graph, weights, wish.threads, precision)
-    check_engine(engine, precision)
+        return GhostPredictor(graph, weights, wish.threads, wish.precision)
+    check_engine(engine, wish.precision)
     settings = Settings(
         engine,
-        precision,
+        wish.precision,
         wish.threads,
         artifact.facts.input_shape,
         usual_batch=wish.batch_size,
@@ -179,24 +193,24 @@ def _model(artifact: Artifact, engine: str, model_format: Optional[str]) -> Mode
     return artifact.facts.model((wanted or forms)[0])
 
 
-def _candidates(artifact: Artifact, precision: str, model_format: Optional[str]) -> list[str]:
+def _candidates(artifact: Artifact, wish: Wish) -> list[str]:
     """Return the engines that could run the artifact, the faster one of most CPUs first.
 
     Raises:
         ArtifactError: there is no such form.
         GhostError: no engine reads these forms in this precision.
     """
-    artifact.facts.model(model_format)
-    held = {model.format for model in artifact.facts.models if model_format in (None, model.format)}
+    artifact.facts.model(wish.model_format)
+    held = {model.format for model in artifact.facts.models if wish.model_format in (None, model.format)}
     names = [
         name
         for name, engine in ENGINES.items()
-        if precision in engine.precisions and held.intersection(engine.forms)
+        if wish.precision in engine.precisions and held.intersection(engine.forms)
         if has_gpu_build() or not engine.needs_gpu
     ]
     if not names:
         raise GhostError(
-            f"No engine of this machine runs the forms {', '.join(sorted(held))} in {precision}. "
+            f"No engine of this machine runs the forms {', '.join(sorted(held))} in {wish.precision}. "
             "Take --precision fp32, or name the engine: its refusal tells what it needs."
         )
     return names

@@ -22,17 +22,19 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Optional
+from typing import Annotated, Any, Optional
 
 import ppghost
 from ppghost.artifact import FACTS_FILE, TUNING_FILE, Artifact
-from ppghost.cache import cache_dir
-from ppghost.errors import GhostError, OutputError
+from ppghost.cache import cache_dir, locked
+from ppghost.config.bind import bind_plain
+from ppghost.config.types import Choice
+from ppghost.errors import ConfigError, GhostError, OutputError
 from ppghost.files import replaced_file, sha256_of
 
 _LOG = logging.getLogger(__name__)
@@ -56,11 +58,13 @@ class Wish:
         threads: of the CPU.
         batch_size: pictures in one run.
         precision: "fp32", "bf16" or "fp16".
+        model_format: one of the artifact's forms; None lets each engine take the one that it runs best.
     """
 
     threads: int
     batch_size: int = 1
     precision: str = "fp32"
+    model_format: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,10 @@ class Tuning:
     milliseconds: Mapping[str, float]
     failures: Mapping[str, str]
     holds_for: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.engine not in self.milliseconds:
+            raise ValueError(f"milliseconds lacks the engine '{self.engine}'")
 
     def __str__(self) -> str:
         times = sorted(self.milliseconds.items(), key=lambda item: item[1])
@@ -132,14 +140,19 @@ def _installed(packages: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def recall(artifact: Artifact, wish: Wish) -> Optional[Tuning]:
-    """Return what was measured for this artifact on this machine; None if nothing was, or all has changed."""
+def recall(artifact: Artifact, wish: Wish, engines: Collection[str]) -> Optional[Tuning]:
+    """Return what was measured for this artifact on this machine; None if nothing was, or all has changed.
+
+    Args:
+        artifact: what is to run.
+        wish: what is to be fast.
+        engines: those that can be opened; an answer that names another one does not count.
+    """
     wanted = holds_for(artifact, wish)
-    for path in _places(artifact):
-        for tuning in _read(path):
-            if tuning.holds_for == wanted:
-                return tuning
-    return None
+    answers = _read(artifact.path_of(TUNING_FILE))
+    with suppress(OutputError):  # where there is no cache, nothing is kept in it
+        answers += _read(_cached(artifact))
+    return next((one for one in answers if one.holds_for == wanted and one.engine in engines), None)
 
 
 def tune(
@@ -151,6 +164,9 @@ def tune(
 ) -> Tuning:
     """Measure engines, store what was found, and log it.
 
+    Two tunings of one user take turns, as at once each would measure the other; the second one takes the
+    answer of the first where it is its own, too.
+
     Args:
         artifact: what they run; its files were checked.
         candidates: engine -> options of the target's `open` for it.
@@ -159,7 +175,7 @@ def tune(
         engine_rtol: the tolerance of fp32 of engines that have one of their own.
 
     Side effects: one process for each engine at the same time, each with the network in memory, for some
-        seconds; writes tuning.json.
+        seconds; writes tuning.json, and a lock in the cache.
 
     Raises:
         GhostError: none of the engines gives the right numbers.
@@ -174,8 +190,36 @@ def tune(
         for engine, options in candidates.items()
     }
     command = [sys.executable, "-m", "ppghost.export.tuning_worker"]
-    _LOG.info("Measuring the engines %s once; this takes some seconds.", ", ".join(candidates))
-    seconds, failures = measure(dict.fromkeys(requests, command), requests)
+    with _turn():
+        known = recall(artifact, wish, candidates)
+        if known is not None:
+            return known
+        _LOG.info("Measuring the engines %s once; this takes some seconds.", ", ".join(candidates))
+        seconds, failures = measure(dict.fromkeys(requests, command), requests)
+        tuning = _fastest(artifact, wish, seconds, failures)
+        _store(artifact, tuning)
+    return tuning
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """Keep the other tunings of this user waiting."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(cache_dir() / "tuning" / "engines.lock"))
+        except OutputError as error:
+            _LOG.info("Another tuning at the same time would not be noticed: %s", error)
+        yield
+
+
+def _fastest(
+    artifact: Artifact, wish: Wish, seconds: Mapping[str, Sequence[float]], failures: Mapping[str, str]
+) -> Tuning:
+    """Return the answer that follows from what `measure` returned, and log what was left out.
+
+    Raises:
+        GhostError: no engine got through.
+    """
     for engine, reason in failures.items():
         _LOG.info("%s is left out: %s", engine, reason)
     if not seconds:
@@ -183,9 +227,7 @@ def tune(
         raise GhostError(f"No engine runs {artifact.facts.name} in {artifact.folder} here:{listed}")
     milliseconds = {engine: round(1e3 * min(times), 4) for engine, times in seconds.items()}
     fastest = min(milliseconds, key=lambda engine: milliseconds[engine])
-    tuning = Tuning(fastest, milliseconds, failures, holds_for(artifact, wish))
-    _store(artifact, tuning)
-    return tuning
+    return Tuning(fastest, milliseconds, failures, holds_for(artifact, wish))
 
 
 def measure(
@@ -293,31 +335,42 @@ def _worker(command: Sequence[str]) -> Iterator[_Worker]:
         process.wait()
 
 
-def _places(artifact: Artifact) -> tuple[Path, Path]:
-    """Return where an answer may be: beside the artifact, or in the cache."""
-    return artifact.path_of(TUNING_FILE), cache_dir() / "tuning" / f"{artifact.facts.version}.json"
+@dataclass(frozen=True)
+class _File:
+    """The content of tuning.json."""
+
+    schema: Annotated[int, Choice((SCHEMA,))]
+    answers: tuple[Tuning, ...]
+
+
+def _cached(artifact: Artifact) -> Path:
+    """Return where answers are kept for a folder that cannot be written.
+
+    Raises:
+        OutputError: there is no cache.
+    """
+    # By its hash: what a folder says of itself is no file name.
+    return cache_dir() / "tuning" / f"{sha256_of(artifact.path_of(FACTS_FILE))[:12]}.json"
 
 
 def _read(path: Path) -> list[Tuning]:
     """Return the answers in a file, newest first; none where it is missing or not of our form."""
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-        if tree["schema"] != SCHEMA:
-            return []
-        return [Tuning(**answer) for answer in tree["answers"]]
+        file: _File = bind_plain(json.loads(path.read_text(encoding="utf-8")), _File, source=str(path))
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        _LOG.info("%s cannot be used (%s: %s); it will be written anew.", path, type(error).__name__, error)
+    except (OSError, ValueError, RecursionError, ConfigError) as error:
+        _LOG.info("%s cannot be used (%s); it will be written anew.", path, error)
         return []
+    return list(file.answers)
 
 
 def _store(artifact: Artifact, tuning: Tuning) -> None:
-    beside, cached = _places(artifact)
     try:
-        _write(beside, tuning)
+        _write(artifact.path_of(TUNING_FILE), tuning)
     except OutputError as refusal:
         try:
+            cached = _cached(artifact)
             _write(cached, tuning)
         except OutputError as error:
             _LOG.warning("The choice is not kept: %s", error)

@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from threading import Thread
 from typing import Any, Callable
 
 import pytest
@@ -16,11 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppghost.artifact import TUNING_FILE, Artifact, check_artifact, placed, read_artifact
-from ppghost.errors import GhostError
+from ppghost.errors import GhostError, ToolMissingError
 from ppghost.export import tuning
+from ppghost.export.paddle_inference import ENGINES, PaddlePredictor
 from ppghost.export.target import load_target
 from ppghost.export.tuning import TURNS, Tuning, Wish, measure, recall, tune
 from ppghost.export.tuning_worker import serve
+from ppghost.predict import NamedPredictor
 
 TARGET = load_target("paddle")
 WISH = Wish(threads=1)
@@ -66,7 +69,7 @@ def test_auto_measures_once_and_remembers(
     caplog.set_level("INFO")
     with TARGET.open(artifact, engine="auto", threads=1):
         pass
-    found = recall(artifact, WISH)
+    found = recall(artifact, WISH, ENGINES)
     assert found is not None
     assert {"onednn", "native"} <= set(found.milliseconds)
     assert found.milliseconds[found.engine] == min(found.milliseconds.values())
@@ -111,11 +114,11 @@ def test_an_answer_holds_for_what_it_was_measured_on(
 ) -> None:
     artifact = copied()
     tuning._store(artifact, found_for(artifact))
-    assert recall(artifact, WISH) == found_for(artifact)
+    assert recall(artifact, WISH, ENGINES) == found_for(artifact)
     for other in (Wish(2), Wish(1, 8), Wish(1, 1, "bf16")):
-        assert recall(artifact, other) is None
+        assert recall(artifact, other, ENGINES) is None
         tuning._store(artifact, found_for(artifact, other, "onednn"))
-    assert recall(artifact, WISH) == found_for(artifact)
+    assert recall(artifact, WISH, ENGINES) == found_for(artifact)
     tuning._store(artifact, found_for(artifact, WISH, "openvino"))
     assert [answer.engine for answer in tuning._read(artifact.path_of(TUNING_FILE))] == (
         ["openvino", "onednn", "onednn", "onednn"]
@@ -127,13 +130,15 @@ def test_an_answer_holds_for_what_it_was_measured_on(
     ):
         with monkeypatch.context() as patch:
             patch.setattr(tuning, name, stand_in)
-            assert recall(artifact, WISH) is None, name
+            assert recall(artifact, WISH, ENGINES) is None, name
     facts = dataclasses.replace(artifact.facts, version="0" * 12)
-    assert recall(dataclasses.replace(artifact, facts=facts), WISH) is None
+    assert recall(dataclasses.replace(artifact, facts=facts), WISH, ENGINES) is None
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "3", '{"schema": 9}', '{"schema": 1, "answers": [{"engine": 1}]}']
+    "content",
+    ["", "{", "[" * 100_000, "[]", "3", '{"schema": 9}', '{"schema": 1, "answers": [{"engine": 1}]}'],
+    ids=lambda content: content[:30],
 )
 def test_a_file_that_is_none_of_ours_is_written_anew(
     copied: Callable[[], Artifact], content: str, caplog: pytest.LogCaptureFixture
@@ -141,19 +146,41 @@ def test_a_file_that_is_none_of_ours_is_written_anew(
     artifact = copied()
     artifact.path_of(TUNING_FILE).write_text(content)
     caplog.set_level("INFO")
-    assert recall(artifact, WISH) is None
-    assert "schema" in content or "written anew" in caplog.text
+    assert recall(artifact, WISH, ENGINES) is None
+    assert "written anew" in caplog.text
     tuning._store(artifact, found_for(artifact))
-    assert recall(artifact, WISH) == found_for(artifact)
+    assert recall(artifact, WISH, ENGINES) == found_for(artifact)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(),
+    lambda x: st.lists(x) | st.dictionaries(st.text(), x),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(["engine", "milliseconds", "failures", "holds_for", "new"]), JSON)
+def test_an_answer_is_of_our_form_or_none(field: str, value: object) -> None:
+    answer = {"engine": "ghost", "milliseconds": {"ghost": 1.5}, "failures": {}, "holds_for": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "t.json"
+        path.write_text(json.dumps({"schema": 1, "answers": [answer, {**answer, field: value}]}))
+        for read in tuning._read(path):
+            assert str(read).startswith("ghost ")
+            assert read.engine == "ghost"
+
+
+def test_an_engine_that_no_longer_is_does_not_count(copied: Callable[[], Artifact]) -> None:
+    artifact = copied()
+    tuning._store(artifact, found_for(artifact, engine="warp"))
+    assert recall(artifact, WISH, ["warp"]) is not None
+    assert recall(artifact, WISH, ENGINES) is None
+    with TARGET.open(artifact, threads=1):
+        pass
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.floats() | st.text(),
-        lambda x: st.lists(x) | st.dictionaries(st.text(), x),
-    )
-)
+@given(JSON)
 def test_no_json_brings_the_reader_down(tree: object) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for content in (tree, {"schema": 1, "answers": tree}, {"schema": 1, "answers": [tree]}):
@@ -175,10 +202,88 @@ def test_a_folder_that_cannot_be_written_keeps_the_answer_in_the_cache(
     caplog.set_level("INFO")
     tuning._store(artifact, found_for(artifact))
     assert f"kept in {home}" in caplog.text
-    assert recall(artifact, WISH) == found_for(artifact)
+    assert recall(artifact, WISH, ENGINES) == found_for(artifact)
     monkeypatch.setenv("PPGHOST_HOME", os.devnull)
     tuning._store(artifact, found_for(artifact))
     assert "The choice is not kept" in caplog.text
+
+
+def test_what_a_folder_says_of_itself_is_no_file_name(
+    copied: Callable[[], Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = copied()
+    artifact.path_of(TUNING_FILE).mkdir()
+    facts = dataclasses.replace(artifact.facts, version="../../elsewhere/planted")
+    artifact = dataclasses.replace(artifact, facts=facts)
+    monkeypatch.setenv("PPGHOST_HOME", str(tmp_path / "home"))
+    tuning._store(artifact, found_for(artifact))
+    assert recall(artifact, WISH, ENGINES) == found_for(artifact)
+    assert [path.parent for path in tmp_path.rglob("*.json") if artifact.folder not in path.parents] == (
+        [tmp_path / "home" / "tuning"]
+    )
+
+
+def test_a_form_has_answers_of_its_own(
+    copied: Callable[[], Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = copied()
+    measured = []
+
+    def times(commands: dict[str, Any], _: object) -> tuple[dict[str, list[float]], dict[str, str]]:
+        measured.append(sorted(commands))
+        return {name: [1.0 if name == "native" else 2.0] for name in commands}, {}
+
+    monkeypatch.setattr(tuning, "measure", times)
+    for _ in range(2):
+        with TARGET.open(artifact, engine="auto", threads=1, model_format="json") as predictor:
+            assert isinstance(predictor, NamedPredictor)
+            assert predictor.engine == "native"
+    assert measured == [["native", "onednn"]]
+    assert recall(artifact, WISH, ENGINES) is None
+    assert recall(artifact, Wish(threads=1, model_format="json"), ENGINES) is not None
+
+
+def test_what_another_machine_of_this_kind_found_is_followed_where_it_can_be(
+    copied: Callable[[], Artifact], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two containers may differ in nothing but a compiler."""
+
+    def no_compiler(*_: object) -> None:
+        raise ToolMissingError("There is no compiler.")
+
+    artifact = copied()
+    tuning._store(artifact, found_for(artifact, engine="ghost"))
+    monkeypatch.setattr(type(TARGET).__module__ + ".GhostPredictor", no_compiler)
+    monkeypatch.setattr(tuning, "measure", lambda commands, _: ({name: [1.0] for name in commands}, {}))
+    caplog.set_level("INFO", "ppghost")
+    for engine in (None, "auto"):
+        with TARGET.open(artifact, engine=engine, threads=1) as predictor:
+            assert isinstance(predictor, PaddlePredictor)
+    assert caplog.text.count("There is no compiler.") == 2
+
+
+def test_two_tunings_take_turns(
+    copied: Callable[[], Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one waits, and takes the answer of the first."""
+    artifact = copied()
+    answers: list[Tuning] = []
+    second = Thread(target=lambda: answers.append(tune(artifact, {"native": {}}, WISH, 1e-5)))
+    measured = []
+
+    def times(commands: dict[str, Any], _: object) -> tuple[dict[str, list[float]], dict[str, str]]:
+        measured.append(list(commands))
+        if len(measured) == 1:
+            second.start()
+            second.join(0.3)  # without turns it would measure now, and end
+        return {name: [1.0] for name in commands}, {}
+
+    monkeypatch.setenv("PPGHOST_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(tuning, "measure", times)
+    answers.append(tune(artifact, {"native": {}}, WISH, 1e-5))
+    second.join()
+    assert measured == [["native"]]
+    assert [answer.engine for answer in answers] == ["native"] * 2
 
 
 def test_nothing_that_works_is_an_error(ghostnet: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
