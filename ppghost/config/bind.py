@@ -347,8 +347,9 @@ def _scalar_value(node: Node, kind: type) -> Any:
     """Return the node's value as `kind`, or `_UNFIT`; nothing that could mean two things is converted."""
     if kind is str:
         # An override is text before it is anything else: `output_dir=null` and `=[1]` have a text, too.
-        is_text = node.text is not None and not _is_null(node) and node.text.strip()[:1] not in ("[", "{")
-        return node.text if is_text else _UNFIT
+        is_written = isinstance(node, ScalarNode) and isinstance(node.value, str)
+        looks_like_text = node.text is not None and node.text.strip()[:1] not in ("[", "{")
+        return node.text if is_written or (looks_like_text and not _is_null(node)) else _UNFIT
     if not isinstance(node, ScalarNode):
         return _UNFIT
     if kind is type(None):

@@ -92,7 +92,7 @@ def test_files_carry_the_names_that_paddleclas_users_know(shipped: Artifact) -> 
 def test_facts_have_the_keys_that_paddleclas_reads(shipped: Artifact) -> None:
     """PaddleClas' deploy programs read these keys and hand the parameters to their ops as they stand."""
     tree = yaml.safe_load((shipped.folder / "inference.yml").read_text(encoding="utf-8"))
-    assert tree["Global"] == {"model_name": "Toy"}
+    assert tree["Global"] == {"model_name": "Toy", "preprocessing": "paddleclas"}
     assert tree["PreProcess"]["transform_ops"] == [
         {"ResizeImage": {"resize_short": 36}},
         {"CropImage": {"size": 32}},
