@@ -183,7 +183,12 @@ def test_ctrl_c_ends_infer_and_its_threads(artifact: Path, picture_set: Path, tm
     (tmp_path / "list.txt").write_text(f"{picture_set / '1.jpg'}\n" * 100_000)
     words = ["infer", "--artifact", str(artifact), "--list", str(tmp_path / "list.txt"), "--threads", "3"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "ppghost", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "ppghost", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that starts the tests in the background has them ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     with process:
         assert process.stdout is not None
