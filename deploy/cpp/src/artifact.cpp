@@ -113,6 +113,8 @@ class FactsReader {
     } else if (key == "output") {
       if (value != "logits") accept_only(key, value, "probabilities");
       facts_.gives_logits = value == "logits";
+    } else if (key == "precision") {
+      accept_only(key, value, "fp32");
     } else if (key != "target" && key != "graph") {  // who wrote the folder, and which form of the same numbers
       refuse_key(key);
     }
