@@ -189,10 +189,10 @@ def test_auto_measures_once_and_remembers(onnx_ghostnet: Artifact, tmp_path: Pat
     folder = tmp_path / "copy"
     shutil.copytree(onnx_ghostnet.folder, folder)
     artifact, wish = read_artifact(folder), Wish(1)
-    assert recall(artifact, wish) is None
+    assert recall(artifact, wish, ENGINES) is None
     with TARGET.open(artifact, engine="auto", threads=1) as network:
         network(rows(1))
-    tuning = recall(artifact, wish)
+    tuning = recall(artifact, wish, ENGINES)
     assert tuning is not None
     assert set(tuning.milliseconds) == {
         name for name in ENGINES if name == "onnxruntime" or is_at_hand(ENGINES[name])
