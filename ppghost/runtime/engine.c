@@ -130,6 +130,7 @@ void ghost_close(GhostNetwork *network)
 
 static void forget_plan(GhostSession *session)
 {
+    team_settle(session->team);
     for (int rank = 0; rank < team_size(session->team); rank++) {
         free(session->workspaces[rank].maps);
         free(session->workspaces[rank].plain);
@@ -204,6 +205,7 @@ static int provide_memory(GhostSession *session, int pictures, int members)
         }
     }
     if (pictures > session->pictures) {
+        team_settle(session->team);
         free(session->vectors);
         session->vectors = allocate_floats((size_t)pictures * one->vector_floats);
         session->pictures = session->vectors ? pictures : 0;
@@ -232,24 +234,25 @@ typedef struct {
     int pictures, alone; /* the first `alone` pictures are each worked on by one member alone */
 } Run;
 
-static void work(void *data, int rank)
+static void work(const void *data, int rank, uint64_t phase)
 {
     const Run *run = data;
     GhostSession *session = run->session;
     const Plan *plan = &session->plans[0];
     const Program *program = &session->network->program;
     const size_t image_floats = (size_t)program->channels * plan->height * plan->width;
-    Worker worker = {.session = session, .rank = rank, .scratch = session->scratch[rank]};
-    int picture = run->alone;
+    Worker worker = {.session = session, .rank = rank, .phase = phase, .scratch = session->scratch[rank]};
+    int picture;
     if (run->alone) {
         worker.is_alone = 1;
         worker.space = session->workspaces[rank];
-        while ((picture = team_draw(session->team, rank, run->alone)) >= 0) {
+        while ((picture = team_draw(session->team, rank, phase, run->alone)) >= 0) {
             worker.image = run->images + picture * image_floats;
             worker.vectors = session->vectors + picture * plan->vector_floats;
             run_steps(&worker, 0, session->network->tail, 1);
+            team_finish(session->team, phase, run->alone);
         }
-        team_meet(session->team);
+        team_wait(session->team, worker.phase++);
     }
     worker.is_alone = 0;
     worker.space = session->workspaces[0];
@@ -282,7 +285,7 @@ int ghost_run(GhostSession *session, const float *images, int batch, int height,
             forget_plan(session);
             return complain(complaint, "There is no memory to work on pictures of %d x %d.", height, width);
         }
-        team_run(session->team, work, &run);
+        team_run(session->team, work, &run, sizeof run);
         for (int i = 0; i < run.pictures; i++)
             memcpy(scores + (size_t)(first + i) * program->classes,
                    session->vectors + i * plan->vector_floats + plan->value[program->steps].offset,

@@ -24,6 +24,7 @@ typedef struct GhostSession {
 typedef struct {
     const GhostSession *session;
     int rank, is_alone;
+    uint64_t phase; /* of the team's work, the next one */
     Workspace space;
     float *scratch;
     const float *image;
@@ -44,7 +45,7 @@ static inline const Plan *plan_of(const Worker *worker) { return &worker->sessio
 
 /* Do the tasks [0, count): all of them alone, or as many as come to this member. Members begin with neighbouring
  * tasks, the same ones in every run, and then help the others. */
-void share(const Worker *worker, Task task, void *job, int count);
+void share(Worker *worker, Task task, void *job, int count);
 
 /* How many tasks a step should have at least. */
 int wanted_tasks(const Worker *worker);

@@ -11,7 +11,7 @@ enum {
 
 /* ------------------------------------------------------------------ sharing work */
 
-void share(const Worker *worker, Task task, void *job, int count)
+void share(Worker *worker, Task task, void *job, int count)
 {
     Team *team = worker->session->team;
     if (members_of(worker) == 1) {
@@ -19,9 +19,12 @@ void share(const Worker *worker, Task task, void *job, int count)
             task(job, number);
         return;
     }
-    for (int number; (number = team_draw(team, worker->rank, count)) >= 0;)
+    const uint64_t phase = worker->phase++;
+    for (int number; (number = team_draw(team, worker->rank, phase, count)) >= 0;) {
         task(job, number);
-    team_meet(team);
+        team_finish(team, phase, count);
+    }
+    team_wait(team, phase);
 }
 
 int wanted_tasks(const Worker *worker)
@@ -181,7 +184,7 @@ static void filter_task(void *data, int number)
     job->kernels->filter(&filter, first, smaller(first + job->rows_a_task, filter.to.height), 1);
 }
 
-static void run_filter(const Worker *worker, const Filter *filter, int vectors)
+static void run_filter(Worker *worker, const Filter *filter, int vectors)
 {
     FilterJob job = {&worker->session->network->kernels, *filter, 0, 0};
     const int wanted = pieces_of(wanted_tasks(worker), vectors);
@@ -190,7 +193,7 @@ static void run_filter(const Worker *worker, const Filter *filter, int vectors)
     share(worker, filter_task, &job, vectors * job.blocks);
 }
 
-static void run_depthwise(const Worker *worker, int number)
+static void run_depthwise(Worker *worker, int number)
 {
     Filter filter = filter_of(worker, number);
     filter.from = map_of(worker, worker->session->network->program.step[number].from);
@@ -236,7 +239,7 @@ Stem stem_of(const Worker *worker, int number)
                   .has_relu = network->program.step[number].activation == RELU, .scratch = worker->scratch};
 }
 
-static void run_stem(const Worker *worker, int number)
+static void run_stem(Worker *worker, int number)
 {
     StemJob job = {&worker->session->network->kernels, stem_of(worker, number),
                    worker->session->network->packed[number].vectors, 0};
@@ -265,7 +268,7 @@ static void mean_task(void *data, int number)
            sizeof(float) * (size_t)smaller(lanes, layout->part_channels - first));
 }
 
-static void run_mean(const Worker *worker, int number)
+static void run_mean(Worker *worker, int number)
 {
     const struct GhostNetwork *network = worker->session->network;
     const int from = network->program.step[number].from;
@@ -300,7 +303,7 @@ static void dense_task(void *data, int number)
         }
 }
 
-static void run_dense(const Worker *worker, int number, int pictures)
+static void run_dense(Worker *worker, int number, int pictures)
 {
     const struct GhostNetwork *network = worker->session->network;
     const Step *step = &network->program.step[number];
@@ -339,7 +342,7 @@ static void softmax_task(void *data, int number)
         to[i] /= sum;
 }
 
-static void run_softmax(const Worker *worker, int number, int pictures)
+static void run_softmax(Worker *worker, int number, int pictures)
 {
     const int from = worker->session->network->program.step[number].from;
     SoftmaxJob job = {vector_of(worker, from), vector_of(worker, number + 1),
