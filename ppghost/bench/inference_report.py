@@ -110,13 +110,36 @@ def _start_row(comparison: Comparison, one: Start) -> tuple[str, ...]:
 
 
 def summary_lines(comparison: Comparison) -> list[str]:
-    """Return a line for each setting: ours against the stock export with oneDNN and the best other one."""
+    """Return what each setting amounts to: ours against others, and our export against their own in each."""
     lines = []
     for setting in settings_of(comparison):
         facts = _facts_of(comparison, setting)
         if facts:
             lines.append(f"{_title(setting)}: ours is " + "; ".join(facts) + ".")
+        gains = export_gains(comparison, setting)
+        for graph in dict.fromkeys(graph for _, graph in gains):
+            told = [
+                "{} {} ({})".format(program, *spread(values, 2))
+                for (program, on), values in gains.items()
+                if on == graph
+            ]
+            lines.append(f"{_title(setting)}: times as fast on our {graph} export: {', '.join(told)}.")
     return lines
+
+
+def export_gains(comparison: Comparison, setting: Setting) -> dict[tuple[str, str], list[float]]:
+    """Return how many times as fast another program is on an export of ours as on its own, round by round.
+
+    Returns:
+        Program and form of the graph -> a ratio for each round; more than 1 where ours is faster.
+    """
+    gains = {}
+    for one in of_setting(comparison, setting):
+        program, _, graph = one.program.partition(":")
+        own = find(comparison, setting, program)
+        if graph and own is not None and not comparison.programs[program].is_ours:
+            gains[program, graph] = ratios(own.call_ms, one.call_ms)
+    return gains
 
 
 def _facts_of(comparison: Comparison, setting: Setting) -> list[str]:

@@ -40,11 +40,12 @@ programs:
                         graphs: {", ".join(GRAPHS)}
   paddle, paddle2       the stock export in Paddle Inference 3 and 2 with oneDNN, as PaddleClas runs it
   onnxruntime, openvino, openvino_bf16, mnn, ncnn
-                        the stock export through paddle2onnx; openvino takes the better of its latency and
-                        throughput hints where there is a batch
+                        the stock export as paddle2onnx writes it; openvino takes the better of its latency
+                        and throughput hints where there is a batch
   timm                  PyTorch's GhostNet, torch.compile with frozen weights, channels last (needs a C++
                         compiler); its weights are its own: it is checked against its own uncompiled run
-  NAME:GRAPH            one of those (not timm) on a graph of ours
+  NAME:GRAPH            one of those (not timm) on what `ppghost export --graph GRAPH` writes for it; with
+                        fused on the default file
 
 With --train, the speed of training instead: ours, ours with Paddle's own operators (native), PaddleClas'
 network (paddleclas) and timm's on PyTorch; a step is forward, loss, backward and update with momentum, in
@@ -55,6 +56,7 @@ examples:
   ppghost bench --json bench.json --plot bench.png
   ppghost bench --models GhostNet_x0_5 GhostNet_x1_0 GhostNet_x1_3 --batches 1 --minutes 20
   ppghost bench --programs "ours*" openvino onnxruntime --graphs fused --threads 1
+  ppghost bench --programs onnxruntime openvino mnn ncnn --graphs fused --part network --batches 1
   ppghost bench --programs ours --pictures photos/ --weights output/best_model --size 64
   ppghost bench --train --models GhostNet_x1_0 --sizes 64 --programs ours native
 
