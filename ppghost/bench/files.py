@@ -16,12 +16,13 @@ from typing import Any, Callable, Optional
 
 from ppghost.artifact import read_artifact
 from ppghost.bench.programs import STOCK, TIMM_NAMES, Program
-from ppghost.bench.workers import WorkerEnded, cpu_count, started_worker
+from ppghost.bench.workers import WorkerEnded, started_worker
 from ppghost.engines.files import run_converter, to_mnn, to_ncnn
 from ppghost.environments import PADDLE2ONNX
 from ppghost.errors import GhostError, ToolMissingError
 from ppghost.export.onnx import OnnxOptions, convert_to_onnx
 from ppghost.export.paddle_inference import ENGINES
+from ppghost.machine import usable_processors
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class ModelFiles:
 
     def _export(self, graph: Optional[str], out: Path) -> None:
         subject = self.subject
-        job, threads = {"part": "artifacts"}, cpu_count()
+        job, threads = {"part": "artifacts"}, usable_processors()
         try:
             with started_worker(job, Path(sys.executable), threads, is_ours=True) as worker:
                 worker.hear()

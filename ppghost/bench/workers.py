@@ -81,11 +81,6 @@ class Worker:
         return "\n".join([f"its process ended with code {code}.", *lines[-_LINES_OF_OUTPUT:]])
 
 
-def cpu_count() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def cpus_for(threads: int) -> list[int]:
     """Return the CPUs that a program of so many threads stays on; empty where a system cannot say."""
     if not hasattr(os, "sched_getaffinity"):

@@ -21,9 +21,10 @@ from ppghost.bench import inference, inference_report, report, training, trainin
 from ppghost.bench.files import Subject
 from ppghost.bench.pictures import PICTURES_PROGRAMS
 from ppghost.bench.programs import DEFAULT_PATTERNS, MODELS, OUR_ENGINES, programs_named
-from ppghost.bench.workers import Progress, cpu_count
+from ppghost.bench.workers import Progress
 from ppghost.cli.console import logging_to
 from ppghost.errors import ConfigError
+from ppghost.machine import usable_processors
 from ppghost.predict import list_pictures
 
 _LOG = logging.getLogger(__name__)
@@ -208,9 +209,9 @@ def _plan_of(options: argparse.Namespace) -> inference.Plan:
     models = _each_once(options.models or ["GhostNet_x1_0"])
     if options.weights and len(models) > 1:
         raise ConfigError("--weights belongs to one network; name it: --models NAME")
-    threads = _each_once(options.threads or range(1, min(2, cpu_count()) + 1))
-    if max(threads) > cpu_count():
-        raise ConfigError(f"--threads is {max(threads)}; this process may use {cpu_count()} CPU(s).")
+    threads = _each_once(options.threads or range(1, min(2, usable_processors()) + 1))
+    if max(threads) > usable_processors():
+        raise ConfigError(f"--threads is {max(threads)}; this process may use {usable_processors()} CPU(s).")
     weights = Path(options.weights) if options.weights else None
     programs = programs_named(options.programs or DEFAULT_PATTERNS, options.graphs)
     names = {one.name for one in programs}
