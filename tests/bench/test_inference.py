@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Optional
@@ -26,7 +27,7 @@ from ppghost.bench.inference_report import (
 from ppghost.bench.networks import centred, logit_error
 from ppghost.bench.pictures import draw_pictures
 from ppghost.bench.programs import DEFAULT_PATTERNS, PROGRAMS, Program, programs_named
-from ppghost.bench.workers import LEAST_ROUNDS, cpus_for
+from ppghost.bench.workers import LEAST_ROUNDS, Worker, WorkerEnded, cpus_for
 from ppghost.cli import main
 from ppghost.environments import PADDLE2ONNX, Environment
 from ppghost.errors import ConfigError, ToolMissingError
@@ -94,7 +95,7 @@ def test_the_summary_names_the_best_program_on_its_own_export(comparison: Compar
     assert "4.00 times as fast as paddle2" in first
     assert "1.50 times as fast as the best other program, openvino;" in first
     assert "its bf16, ours_bf16, 2.00 times as fast as itself" in first
-    assert exports.endswith("times as fast on our fused export: openvino 1.20 (1.00..1.27).")
+    assert exports.endswith("openvino:fused 1.20 (1.00..1.27), best rounds 1.20.")
     # 1 + 0.5 + 12 / 8 ms are needed, 4 are taken.
     assert "4.50 times as fast as PaddleClas' way, Paddle 2" in files
     assert "at 250 pictures/s, 75% of what" in files
@@ -147,6 +148,23 @@ def test_drawn_pictures_are_always_the_same(tmp_path: Path) -> None:
 def test_a_program_keeps_to_as_many_cpus_as_it_has_threads() -> None:
     assert len(cpus_for(1)) <= 1
     assert len(set(cpus_for(2))) == len(cpus_for(2)) <= 2
+
+
+def test_a_program_that_never_answers_or_dies_in_the_middle_is_gone(tmp_path: Path) -> None:
+    """The first waits for ever, the second ends within a line."""
+    for text, seconds, told in (
+        ("sys.stdin.read()", 0.1, "gave no answer"),
+        ("print('{', end='')", 99, "code 0"),
+    ):
+        (tmp_path / "stderr").write_text("")
+        with subprocess.Popen(
+            [sys.executable, "-c", f"import sys; {text}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            with pytest.raises(WorkerEnded, match=told):
+                Worker(process, tmp_path / "stderr", longest_seconds=seconds).hear()
 
 
 def test_who_dies_or_answers_wrongly_is_left_out_and_the_others_go_on(
