@@ -87,6 +87,8 @@ def exporter_of(options: argparse.Namespace) -> Callable[..., Artifact]:
         return lambda net, out, **facts: target.export(net, out, **facts)
 
     def export_in_two_steps(net: Any, out: Path, **facts: Any) -> Artifact:
+        # An engine may run another graph fastest than Paddle does.
+        facts["graph"] = facts.get("graph") or getattr(target, "graph", None)
         with tempfile.TemporaryDirectory(prefix="ppghost-") as folder:
             source = export_network(net, Path(folder) / "paddle", **facts)
             return target.export(source, out, **given)
