@@ -36,6 +36,7 @@ from ppghost.cli.program import (  # noqa: E402
     add_verb,
     count,
     picture_bar,
+    place,
     prepare_inputs,
     run_verb,
     write_json,
@@ -219,7 +220,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_preparing(verbs: Any) -> None:
     verb = add_verb(verbs, "prepare", prepare)
-    verb.add_argument("pictures", metavar="PICTURES", help="a folder, or one picture")
+    verb.add_argument("pictures", type=place, metavar="PICTURES", help="a folder, or one picture")
     verb.add_argument("bins", metavar="BINS", help="the folder to write")
     _add_way(verb)
     verb.add_argument("--aipp", action="store_true", help="uint8 [H, W, 3] for a model with AIPP")
@@ -227,7 +228,7 @@ def _add_preparing(verbs: Any) -> None:
 
     verb = add_verb(verbs, "info", info)
     verb.add_argument("kind", choices=("bin", "jpg"), help="what is listed: bins, or the pictures themselves")
-    verb.add_argument("folder", metavar="FOLDER")
+    verb.add_argument("folder", type=place, metavar="FOLDER")
     verb.add_argument("list", metavar="LIST", help="the file to write")
     verb.add_argument("width", nargs="?", type=count, metavar="WIDTH", help="of the bins")
     verb.add_argument("height", nargs="?", type=count, metavar="HEIGHT", help="of the bins")

@@ -89,7 +89,7 @@ def plan(
     header = read_onnx_header(model)
     name, shape = _checked_input(model, header)
     conversions = []
-    for batch in batches:
+    for batch in dict.fromkeys(batches):
         if batch not in _BATCHES:
             raise ConfigError(f"The batch size is {batch}; accepted: 1 to {_BATCHES[-1]}.")
         if shape[0] not in (None, batch):

@@ -74,6 +74,22 @@ class Speed:
     throughput: float
 
 
+def check_shape(run: Run, text: str) -> None:
+    """Make sure that a shape, as vamp takes it, is that of the description.
+
+    Args:
+        run: with the description.
+        text: "[3,224,224]".
+
+    Raises:
+        ConfigError: it is another one, or no shape.
+    """
+    _, vdsp = read_vdsp(run.vdsp)
+    expected = f"[3,{vdsp.crop},{vdsp.crop}]"
+    if "".join(text.split()) != expected:
+        raise ConfigError(f"The shape is {text}; '{run.vdsp}' gives {expected}. Give that, or leave -s out.")
+
+
 def vamp_command(run: Run) -> list[str]:
     """Return the words of `vamp`'s command.
 
@@ -131,7 +147,7 @@ def run_onnxruntime(run: Run, threads: int, progress: Callable[[int, int], objec
     header = read_onnx_header(Path(run.model))
     _check_way(run, inputs, header.metadata.get("preprocessing"))
     seconds: list[float] = []
-    network, shape = open_stand_in(Path(run.model), run.batch, threads)
+    network, shape = open_stand_in(Path(run.model), run.batch, threads, is_compiled=True)
     with network:
         if shape != (3, vdsp.crop, vdsp.crop):
             raise ConfigError(

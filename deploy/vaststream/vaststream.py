@@ -37,6 +37,7 @@ from ppghost.cli.program import (  # noqa: E402
     add_verb,
     count,
     picture_bar,
+    place,
     prepare_inputs,
     run_verb,
     write_json,
@@ -163,6 +164,8 @@ def infer(options: argparse.Namespace) -> int:
         options.instances,
         options.processes,
     )
+    if options.shape is not None:
+        card.check_shape(run, options.shape)
     if options.engine == "vamp":
         card.run_vamp(run)
         return 0
@@ -294,7 +297,9 @@ def _add_bundling(verbs: Any) -> None:
 
 def _add_running(verbs: Any) -> None:
     verb = add_verb(verbs, "image2npz", image2npz)
-    verb.add_argument("--dataset_path", required=True, metavar="PICTURES", help="a folder, or one picture")
+    verb.add_argument(
+        "--dataset_path", type=place, required=True, metavar="PICTURES", help="a folder, or one picture"
+    )
     verb.add_argument("--target_path", required=True, metavar="NPZ", help="the folder to write")
     verb.add_argument(
         "--text_path", default="npz.txt", metavar="LIST", help="list to write (default: %(default)s)"
@@ -313,6 +318,7 @@ def _add_running(verbs: Any) -> None:
     verb.add_argument("--datalist", metavar="LIST", help="the inputs, as image2npz lists them")
     verb.add_argument("--path_output", metavar="OUT", help="the folder to write")
     verb.add_argument("-b", "--batch", type=count, default=1, metavar="N", help="default: %(default)s")
+    verb.add_argument("-s", "--shape", metavar="[3,H,W]", help="of an input; vamp gets the description's")
     verb.add_argument("-i", "--instances", type=count, default=1, metavar="N", help="of the model, by vamp")
     verb.add_argument("-p", "--processes", type=count, default=1, metavar="N", help="that feed them, by vamp")
     add_threads(verb)

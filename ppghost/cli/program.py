@@ -9,6 +9,7 @@ import argparse
 import inspect
 import json
 import sys
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,6 @@ from ppghost.errors import GhostError
 from ppghost.files import replaced_file
 from ppghost.machine import usable_processors
 from ppghost.offline.preparing import Encode, prepare_files
-from ppghost.results import printable
 
 IMAGENET_CLASSES = 1000
 
@@ -39,7 +39,7 @@ def run_verb(options: argparse.Namespace) -> int:
     try:
         return run(options)
     except GhostError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        print(f"error: {shown(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
@@ -48,6 +48,16 @@ def run_verb(options: argparse.Namespace) -> int:
         # The reader of our output has gone (`ppghost models | head -1`); there is nobody left to tell.
         sys.stderr.close()
         return 1
+
+
+def shown(text: str) -> str:
+    """Return a text as a terminal may show it: control characters in names, and no UTF-8, are escaped."""
+    return "".join(
+        letter.encode("unicode_escape").decode()
+        if unicodedata.category(letter) in ("Cc", "Cs") and letter != "\n"
+        else letter
+        for letter in text
+    )
 
 
 def add_verb(
@@ -80,6 +90,13 @@ def count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is no whole number of at least 1")
     return number
+
+
+def place(text: str) -> str:
+    """Return the path of a file or folder, for `type=` of an argument; an empty one would be this folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty; write . for this folder")
+    return text
 
 
 def add_threads(verb: argparse.ArgumentParser) -> None:
@@ -134,6 +151,6 @@ def prepare_inputs(targets: Mapping[Path, Path], encode: Encode, threads: int) -
         for made in prepare_files(targets, encode, threads):
             if made.failure is not None:
                 failures[made.source] = made.failure
-                tqdm.write(printable(f"{made.source}: {made.failure}"), file=sys.stderr)
+                tqdm.write(shown(f"{made.source}: {made.failure}"), file=sys.stderr)
             show(1, len(targets))
     return failures
