@@ -19,7 +19,7 @@ import numpy as np
 from paddle import nn
 
 from ppghost.errors import GhostError
-from ppghost.export.fuse import fold_batch_norm
+from ppghost.export.fuse import folded_arrays
 from ppghost.nets.blocks import ConvBN, SqueezeExcitation
 from ppghost.nets.ghostnet import GhostBottleneck, GhostModule, GhostNet
 
@@ -145,15 +145,8 @@ class _Conv(NamedTuple):
 
 
 def _folded(layer: ConvBN) -> _Conv:
-    norm, conv = layer._batch_norm, layer._conv
-    weight, bias = fold_batch_norm(
-        np.asarray(conv.weight),
-        np.asarray(norm.weight),
-        np.asarray(norm.bias),
-        np.asarray(norm._mean),
-        np.asarray(norm._variance),
-        norm._epsilon,
-    )
+    weight, bias = folded_arrays(layer)
+    conv = layer._conv
     return _Conv(weight, bias, "relu" if layer._relu else "none", conv._kernel_size[0], conv._stride[0])
 
 
