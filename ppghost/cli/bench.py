@@ -90,6 +90,7 @@ def add_bench(verbs: Any) -> None:
     _add_what(bench)
     _add_of_inference(bench)
     _add_how(bench)
+    add_phone_actions(bench)
     bench.set_defaults(run=bench_speed)
 
 
@@ -145,7 +146,6 @@ def _add_how(bench: argparse.ArgumentParser) -> None:
     )
     add("--json", metavar="FILE", help="also write every round to FILE")
     add("--plot", metavar="FILE.png", help="also draw the medians (needs matplotlib)")
-    add_phone_actions(bench)
 
 
 def bench_speed(options: argparse.Namespace) -> int:
