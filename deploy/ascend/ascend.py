@@ -30,6 +30,7 @@ import throughput  # noqa: E402
 from ais_summary import Results, find_results, speed_of  # noqa: E402
 
 from ppghost.artifact import read_artifact  # noqa: E402
+from ppghost.bench.report import write_json  # noqa: E402
 from ppghost.cli.program import (  # noqa: E402
     add_class_num,
     add_threads,
@@ -39,7 +40,6 @@ from ppghost.cli.program import (  # noqa: E402
     place,
     prepare_inputs,
     run_verb,
-    write_json,
 )
 from ppghost.errors import ConfigError  # noqa: E402
 from ppghost.files import replaced_file  # noqa: E402
@@ -160,7 +160,7 @@ def score(options: argparse.Namespace) -> int:
     for k in range(1, MOST + 1):
         print(f"top{k}_acc {scored.accuracy(k):.4f}")
     if options.output is not None:
-        write_json(Path(options.output), score_data(scored, options.class_num, results))
+        write_json(score_data(scored, options.class_num, results), Path(options.output))
     return 0
 
 
@@ -187,7 +187,7 @@ def report(options: argparse.Namespace) -> int:
     measured = [speed_of(Path(path)) for path in options.summary]
     print(throughput.table(measured), end="")
     if options.output is not None:
-        write_json(Path(options.output), throughput.as_data(measured))
+        write_json(throughput.as_data(measured), Path(options.output))
     return 0
 
 

@@ -31,6 +31,7 @@ import vamc  # noqa: E402
 from classes import classes_by_folder, classes_by_stem, read_names, read_synsets  # noqa: E402
 
 from ppghost.artifact import read_artifact  # noqa: E402
+from ppghost.bench.report import write_json  # noqa: E402
 from ppghost.cli.program import (  # noqa: E402
     add_class_num,
     add_threads,
@@ -40,7 +41,6 @@ from ppghost.cli.program import (  # noqa: E402
     place,
     prepare_inputs,
     run_verb,
-    write_json,
 )
 from ppghost.errors import ConfigError, DataError  # noqa: E402
 from ppghost.offline.preparing import RECORD_FILE, Record, claim_folder, write_record  # noqa: E402
@@ -205,7 +205,7 @@ def score(options: argparse.Namespace) -> int:
     print("[VACC]:  " + " ".join(f"{name}: {rate}" for name, rate in rates.items()))
     if options.output is not None:
         tree = {"pictures": scored.total, "hits": list(scored.hits), **rates}
-        write_json(Path(options.output), tree)
+        write_json(tree, Path(options.output))
     return 0
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import json
 import sys
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -20,7 +19,6 @@ from tqdm import tqdm
 
 from ppghost.cli.console import EXIT_INTERRUPTED
 from ppghost.errors import GhostError
-from ppghost.files import replaced_file
 from ppghost.machine import usable_processors
 from ppghost.offline.preparing import Encode, prepare_files
 
@@ -111,16 +109,6 @@ def add_class_num(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--class-num", type=count, default=IMAGENET_CLASSES, metavar="N", help="default: %(default)s"
     )
-
-
-def write_json(path: Path, tree: Mapping[str, Any]) -> None:
-    """Write plain values as JSON.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    with replaced_file(path) as part:
-        part.write_text(json.dumps(tree, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 @contextmanager
