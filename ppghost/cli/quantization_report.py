@@ -19,6 +19,7 @@ from ppghost.results import printable
 _LOG = logging.getLogger(__name__)
 
 REPORT_FILE = "report.json"
+_NAMED = 5
 SAME_SPEED = 0.03
 """Medians that differ by less than this share are told apart by nobody."""
 
@@ -43,6 +44,11 @@ def words_of(tree: Mapping[str, Any]) -> list[str]:
         )
     else:
         lines.append("Top-1 was not measured: give --eval-data LIST.")
+    quantised = [one for one in tree["sensitivity"] if one["layer"] not in tree["computes_in_float"]]
+    worst = sorted(quantised, key=lambda one: float(one["cosine"]))[:_NAMED]
+    if worst:
+        named = ", ".join(f"{one['layer']} ({1 - one['cosine']:.2g})" for one in worst)
+        lines.append(f"The costliest layers alone in 8 bits, 1 - cosine of the logits: {named}.")
     return lines
 
 
@@ -115,12 +121,15 @@ def _plot(layers: Sequence[Mapping[str, Any]], kept: set[str], out: Path) -> Non
     """Draw a bar for each layer: the error that it alone makes in 8 bits, 1 - cosine."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(max(6.0, 0.16 * len(layers)), 4.5), layout="constrained")
+    figure = Figure(figsize=(max(6.0, 0.16 * len(layers)), 5.0), layout="constrained")
     axes = figure.add_subplot()
     colours = ["tab:gray" if one["layer"] in kept else "tab:blue" for one in layers]
     axes.bar(range(len(layers)), [max(1 - one["cosine"], 1e-9) for one in layers], color=colours)
     axes.set_yscale("log")
-    axes.set_xticks(range(len(layers)), [one["layer"] for one in layers], rotation=90, fontsize=6)
+    axes.set_xticks(range(len(layers)), [one["layer"] for one in layers], rotation=90, fontsize=7)
+    axes.set_xlim(-1, len(layers))
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
     axes.set_ylabel("1 - cosine of the logits")
     axes.set_title("What each layer alone costs in 8 bits (grey: kept in float)")
     figure.savefig(out, format="png", dpi=120)

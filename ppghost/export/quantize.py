@@ -17,7 +17,6 @@ import json
 import logging
 import os
 import random
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -297,7 +296,8 @@ def ship(
     old = facts.model("onnx")
     model = ModelFile("onnx", MODEL_FILE, None, old.input, old.output)
     golden = _own_golden(source, candidate.model)
-    shutil.copyfile(candidate.model, folder / MODEL_FILE)
+    with replaced_file(folder / MODEL_FILE) as part:
+        part.write_bytes(candidate.model.read_bytes())
     facts = dataclasses.replace(
         facts,
         precision="int8",

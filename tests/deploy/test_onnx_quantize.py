@@ -349,9 +349,12 @@ def test_the_report_has_every_calibration_and_claims_what_was_measured(made: Pat
 def test_words_about_speed_follow_the_figures(int8: float, said: str) -> None:
     facts = {"bytes": 30, "share_of_fp32_bytes": 0.3, "milliseconds": {"openvino": int8}}
     fp32 = {"bytes": 100, "milliseconds": {"openvino": 10.0}}
-    words = words_of({"shipped": "mse", "fp32": fp32, "int8": {"mse": facts}})
+    layers = [{"layer": name, "cosine": cosine} for name, cosine in (("a", 0.9), ("b", 0.99), ("c", 0.98))]
+    tree = {"shipped": "mse", "fp32": fp32, "int8": {"mse": facts}, "sensitivity": layers}
+    words = words_of({**tree, "computes_in_float": ["a"]})
     assert said in words[0]
-    assert "not measured" in words[-1]
+    assert "not measured" in words[2]
+    assert words[-1].endswith("c (0.02), b (0.01).")
 
 
 def test_the_draw_follows_the_seed_and_leaves_broken_pictures_out(
