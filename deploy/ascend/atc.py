@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from ppghost.engines.onnx_header import OnnxHeader, read_onnx_header
 from ppghost.errors import ConfigError, ToolMissingError
-from ppghost.offline.onnx_header import OnnxHeader, read_onnx_header
 from ppghost.vision import Pipeline
 from ppghost.vision.variants import levels_of
 

@@ -18,8 +18,8 @@ import numpy as np
 from npz_files import output_name, read_datalist, read_levels, write_output
 from vdsp import BUILD_IN, CROPPED, SDK, Vdsp, is_for_cropped, pipeline_of, read_vdsp
 
+from ppghost.engines.onnx_header import read_onnx_header
 from ppghost.errors import ConfigError, DataError, ToolMissingError
-from ppghost.offline.onnx_header import read_onnx_header
 from ppghost.offline.preparing import claim_folder, read_record
 from ppghost.offline.stand_in import open_stand_in
 from ppghost.predict import in_order

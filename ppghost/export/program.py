@@ -22,9 +22,12 @@ from ppghost.errors import GhostError
 from ppghost.export.fuse import folded_arrays
 from ppghost.nets.blocks import ConvBN, SqueezeExcitation
 from ppghost.nets.ghostnet import GhostBottleneck, GhostModule, GhostNet
+from ppghost.protobuf import read_fields
 
 FORM = 1
-_FLOAT32 = 5  # in Paddle's TensorDesc
+# Numbers of the fields in Paddle's TensorDesc, the sizes one by one, and what it calls float32.
+_ELEMENT_TYPE, _SIZE = 1, 2
+_FLOAT32 = 5
 Word = Union[int, str]
 
 
@@ -112,26 +115,16 @@ def _extents(content: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _dims(description: bytes) -> Iterator[int]:
-    """Yield the sizes in a TensorDesc: field 1 is the element type, field 2, repeated, the sizes."""
-    place = 0
-    while place < len(description):
-        key = description[place]
-        value, place = _varint(description, place + 1)
-        if key == 0x08 and value != _FLOAT32:
+    """Yield the sizes in a TensorDesc.
+
+    Raises:
+        GhostError: its numbers are no float32.
+    """
+    for number, value in read_fields(memoryview(description)):
+        if number == _ELEMENT_TYPE and value != _FLOAT32:
             raise GhostError("The weights file holds other numbers than float32. Export in float32.")
-        if key == 0x10:
+        if number == _SIZE and isinstance(value, int):
             yield value
-
-
-def _varint(content: bytes, place: int) -> tuple[int, int]:
-    """Return a number of a protocol buffer, 7 bits a byte, and the place after it."""
-    value = shift = 0
-    while True:
-        byte = content[place]
-        value |= (byte & 0x7F) << shift
-        shift, place = shift + 7, place + 1
-        if byte < 0x80:
-            return value, place
 
 
 class _Conv(NamedTuple):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ppghost.engines import EngineNetwork, open_engine
+from ppghost.engines.onnx_header import read_onnx_header
 from ppghost.errors import ArtifactError, ConfigError
-from ppghost.offline.onnx_header import read_onnx_header
 
 
 def open_stand_in(

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ppghost.artifact import SCHEMA, Artifact, Facts, Golden, ModelFile, write_artifact
+from ppghost.engines.onnx_header import Tensor, read_onnx_header
 from ppghost.errors import ArtifactError, ConfigError
-from ppghost.offline.onnx_header import Tensor, read_onnx_header
 from ppghost.vision import Pipeline
 from ppghost.vision.variants import VARIANTS
 from tests.conftest import ROOT

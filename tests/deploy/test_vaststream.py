@@ -22,8 +22,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ppghost.artifact import SCHEMA, Artifact, Facts, Golden, ModelFile, write_artifact
+from ppghost.engines.onnx_header import read_onnx_header
 from ppghost.errors import ConfigError, DataError, PipelineError
-from ppghost.offline.onnx_header import read_onnx_header
 from ppghost.vision import Labels, Pipeline, softmax
 from ppghost.vision.variants import VARIANTS
 from tests.conftest import ROOT
