@@ -21,6 +21,7 @@ from tiny_onnx import message, node, tensor, value_info
 
 from ppghost.artifact import Artifact, Facts, Golden, ModelFile, read_artifact, write_artifact
 from ppghost.cli import main
+from ppghost.cli.main import build_parser
 from ppghost.cli.quantization_report import words_of
 from ppghost.environments import ONNX_QUANTIZER, ONNXRUNTIME, is_made
 from ppghost.errors import ArtifactError, ConfigError, DataError, VerificationError
@@ -492,3 +493,11 @@ def test_the_rule_of_int8_knows_noise_from_error() -> None:
     spoilt[0, 0] = np.nan
     assert "finite" in compare_int8("nan", spoilt, logits, gives_logits=True).reason
     assert "shape" in compare_int8("shape", logits[:, :3], logits, gives_logits=True).reason
+
+
+def test_the_readme_s_commands_are_accepted() -> None:
+    readme = (Path(__file__).parents[2] / "deploy" / "onnx" / "README.md").read_text(encoding="utf-8")
+    lines = [line.split() for line in readme.splitlines() if line.strip().startswith("ppghost quantize")]
+    assert lines
+    for _, *words in lines:
+        assert build_parser().parse_args(words).calibration == ["minmax", "percentile", "kl", "mse"]
