@@ -162,12 +162,12 @@ class Front:
             facts["pictures"] = len(ask.pictures)
             service.gate.enter(is_received=True)
         future = self._loop.run_in_executor(service.pool, _answer_and_leave, service, ask)
-        try:
-            return await asyncio.wait_for(future, limits.answer_seconds)
-        except asyncio.TimeoutError:
+        # Not wait_for: it would cancel the future, and a task that never began would keep its place for ever.
+        if not (await asyncio.wait({future}, timeout=limits.answer_seconds))[0]:
             raise RefusalError(
                 Code.NO_ANSWER, f"There was no answer within {limits.answer_seconds:g} seconds. Try again."
-            ) from None
+            )
+        return future.result()
 
     def _other(self, request: web.BaseRequest) -> web.Response:
         handler = self._paths.get(request.path)
@@ -275,11 +275,12 @@ class _Connection(web.RequestHandler):
         )
         self._limits = limits
         self._alarm: Optional[asyncio.TimerHandle] = None
+        self._is_new = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to wait for the first headers."""
         super().connection_made(transport)
-        self._wait(self._limits.header_seconds)
+        self._alarm = self._call_later(self._limits.header_seconds)
 
     def connection_lost(self, error: Optional[BaseException]) -> None:
         """Stop waiting."""
@@ -288,20 +289,21 @@ class _Connection(web.RequestHandler):
 
     def has_asked(self) -> None:
         """Note that headers came whole."""
+        self._is_new = False
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
 
     def may_ask(self) -> None:
         """Wait for the next request."""
-        self._wait(self._limits.idle_seconds)
+        if self.transport is not None:
+            self._alarm = self._call_later(self._limits.idle_seconds)
 
-    def _wait(self, seconds: float) -> None:
-        self.has_asked()
-        self._alarm = asyncio.get_running_loop().call_later(seconds, self._give_up)
+    def _call_later(self, seconds: float) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(seconds, self._give_up)
 
     def _give_up(self) -> None:
-        if self.transport is not None:
+        if self.transport is not None and self._is_new:
             self.transport.write(_raw(RefusalError(Code.TOO_SLOW, "The headers did not come in time.")))
         self.force_close()
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -36,6 +37,8 @@ from server.settings import OpSettings
 
 _ENTRANCE = "@DAGExecutor"
 _ATOL = 1e-4
+# Pictures in one run of the network: more are no faster, and memory grows with them.
+_MOST_ROWS = 32
 
 Run = Callable[[np.ndarray], np.ndarray]
 
@@ -146,10 +149,8 @@ class GhostNetOp(Op):
         """Return the network's output for the rows of all requests: `float32 [N, classes]`."""
         rows = list(feed_batch[0]["rows"])
         begin = time.perf_counter()
-        if rows:
-            scores = self._infer(rows[0][np.newaxis] if len(rows) == 1 else np.stack(rows))
-        else:
-            scores = np.zeros((0, self._artifact.facts.class_num), np.float32)
+        parts = [self._infer(images) for images in _batches(rows)]
+        scores = np.concatenate([np.zeros((0, self._artifact.facts.class_num), np.float32), *parts])
         self._own.network = time.perf_counter() - begin
         if rows:
             self._board.count_batch(len(rows), self._own.preprocess, self._own.network)
@@ -179,6 +180,15 @@ class GhostNetOp(Op):
             ask.predictions = top_k(probabilities, ask.top_k, self._artifact.labels)
         ask.times_ms["network"] = self._own.network * 1000
         return {"ask": ask}, None, ""
+
+
+def _batches(rows: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield the rows in order as `float32 [N, 3, H, W]`: neighbours of one shape, a bounded number each."""
+    for _, neighbours in groupby(rows, key=np.shape):
+        alike = list(neighbours)
+        for start in range(0, len(alike), _MOST_ROWS):
+            part = alike[start : start + _MOST_ROWS]
+            yield part[0][np.newaxis] if len(part) == 1 else np.stack(part)
 
 
 class Pipeline:

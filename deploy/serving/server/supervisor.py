@@ -23,6 +23,7 @@ import numpy as np
 
 from ppghost.artifact import Artifact, check_artifact, read_artifact, read_golden
 from ppghost.errors import GhostError, OutputError, ToolMissingError, VerificationError
+from ppghost.machine import usable_processors
 from ppghost.runtime import GhostPredictor
 from ppghost.vision import softmax
 from server.board import BOARD_FILE, READY, Board
@@ -62,7 +63,7 @@ def serve(artifact_folder: Path, folder: Path, settings: Settings) -> int:
     engine = choose_engine(artifact, settings.op.ghostnet.engine)
     folder.mkdir(parents=True, exist_ok=True)
     write_folders(artifact, folder)
-    count = settings.worker_num or len(os.sched_getaffinity(0))
+    count = settings.worker_num or usable_processors()
     with _ports(settings) as (listener, rpc_port):
         job = Job(
             row=0,
@@ -121,6 +122,8 @@ def _ports(settings: Settings) -> Iterator[tuple[socket.socket, int]]:
         OutputError: one of them is taken, or the host is none of this machine.
     """
     with _bound(settings.host, settings.http_port, "http_port") as listener:
+        # Shared, so that all workers listen on it; first alone, so that no other server does.
+        _bound(settings.host, settings.rpc_port, "rpc_port").close()
         with _bound(settings.host, settings.rpc_port, "rpc_port", is_shared=True) as holder:
             yield listener, holder.getsockname()[1]
 
