@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from ppghost.artifact import check_artifact, read_artifact  # noqa: E402 - the checkout must be found first
 from ppghost.engines.files import rows_of  # noqa: E402
 from ppghost.errors import ArtifactError, ConfigError, GhostError, ToolMissingError  # noqa: E402
+from ppghost.export.onnx import MOST_ROWS  # noqa: E402
 from ppghost.files import replaced_file  # noqa: E402
 
 PRECISIONS = ("fp32", "fp16")
@@ -91,14 +92,16 @@ def plan(folder: Path, precision: str, batches: Sequence[int]) -> Build:
             f"{folder} was exported for {rows} rows at once; accepted: --batch {rows}, or a folder "
             "exported with --batch dynamic."
         )
+    # A folder may be called `.`, which is no name to build another one with.
+    beside = folder.resolve() if folder.name in ("", "..") else folder
     return Build(
         artifact.path_of(model.graph),
         model.input,
         artifact.facts.input_shape,
         (min(batches), batches[0], max(batches)),
         rows is not None,
-        artifact.folder.with_name(f"{artifact.folder.resolve().name}_{precision}.plan"),
-        artifact.folder.with_name(f"{artifact.folder.resolve().name}.timing"),
+        beside.with_name(f"{beside.name}_{precision}.plan"),
+        beside.with_name(f"{beside.name}.timing"),
         precision,
     )
 
@@ -145,8 +148,8 @@ def build(settings: Build) -> None:
 def batch(text: str) -> int:
     """Return a number of rows."""
     number = int(text) if text.isascii() and text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number of at least 1")
+    if not 1 <= number <= MOST_ROWS:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1 to {MOST_ROWS}")
     return number
 
 

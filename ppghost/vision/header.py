@@ -20,7 +20,7 @@ ACCEPTED = "JPEG, PNG, BMP, WebP, TIFF, GIF"
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _APNG_CHUNKS = (b"acTL", b"fcTL", b"fdAT")
-# Of a JPEG segment: any but filling bytes, 0xFF 0x00, and the markers that stand alone, 0x01 and 0xD0 to 0xD9.
+# Of a JPEG segment: not filling bytes, 0xFF 0x00, or the markers that stand alone, 0x01 and 0xD0 to 0xD9.
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xda-\xfe]")
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN = 0xDA

@@ -62,6 +62,19 @@ def test_profile_and_command(tmp_path: Path) -> None:
     ]
 
 
+def test_the_folder_that_one_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder_of(tmp_path, "batch"))
+    build = PROGRAM.plan(Path(), "fp16", [1])
+    assert (build.engine, build.timing_cache) == (tmp_path / "net_fp16.plan", tmp_path / "net.timing")
+
+
+@pytest.mark.parametrize("batch", ["0", "1025", "99999999999999", "x"])
+def test_a_batch_has_bounds(batch: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        PROGRAM.main(["folder", "--batch", batch])
+    assert "no whole number from 1 to 1024" in capsys.readouterr().err
+
+
 def test_a_fixed_batch_leaves_nothing_to_choose(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, 4)
     build = PROGRAM.plan(folder, "fp32", [4])
