@@ -139,13 +139,13 @@ def labels_of(config: Config) -> Optional[Labels]:
         _LOG.info("%s is not there; the class names that come with ppghost are used: %s", path, shipped)
         path = shipped
     labels = Labels.read(path, post_process.delimiter)
-    if len(labels) != config.Arch.class_num:
+    if len(labels) != config.shipped.class_num:
         _LOG.warning(
             "%s has %d names, but Arch.class_num is %d: classes are told by number. Give the right file with "
             "-o Infer.PostProcess.class_id_map_file=...",
             path,
             len(labels),
-            config.Arch.class_num,
+            config.shipped.class_num,
         )
         return None
     return labels
@@ -251,7 +251,8 @@ def answers_of_config(
     from paddle.utils import unique_name
 
     from ppghost.export.paddle import NetworkPredictor
-    from ppghost.train.run import build_finished_net, prepare_device
+    from ppghost.train.networks import build_finished_net
+    from ppghost.train.run import prepare_device
 
     if config.Infer is None:
         raise ConfigError(

@@ -50,7 +50,7 @@ def _console(config: Config, log_name: str, *, curves: bool = False) -> Iterator
 
 
 def _warn_of_random_weights(config: Config, consequence: str) -> None:
-    if config.Global.pretrained_model or config.Arch.pretrained:
+    if config.Global.pretrained_model or config.shipped.pretrained:
         return
     _LOG.warning(
         "Neither Global.pretrained_model nor Arch.pretrained is given%s: random weights %s. "
@@ -186,7 +186,8 @@ def export(options: argparse.Namespace) -> int:
         )
     from paddle.utils import unique_name
 
-    from ppghost.train.run import build_finished_net, prepare_device
+    from ppghost.train.networks import build_finished_net
+    from ppghost.train.run import prepare_device
 
     export_to = ship.exporter_of(options)
     out = Path(config.Global.save_inference_dir).expanduser()
@@ -206,7 +207,7 @@ def export(options: argparse.Namespace) -> int:
             artifact = export_to(
                 build_finished_net(config),
                 out,
-                name=config.Arch.name,
+                name=config.shipped.name,
                 image_shape=config.Global.image_shape,
                 pipeline=Pipeline(config.Infer.transforms),
                 labels=labels,
