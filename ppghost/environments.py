@@ -144,6 +144,62 @@ NCNN = Environment(
     bare_requirements=("ncnn==1.0.20261020", "pnnx==20261020"),
 )
 
+# Paddle Lite's converter and its engine for x86; there is no wheel for Python 3.9, or for 3.11 and later.
+LITE = Environment(name="lite", python="3.10", requirements=("paddlelite==2.13rc0", "numpy==1.26.4"))
+
+# Paddle Serving's last release has no wheel for a newer Python, and asks for versions that no Paddle of today
+# goes with: everything is named, as in deploy/serving/requirements.txt, and nothing is looked up besides.
+SERVING = Environment(
+    name="serving",
+    python="3.9",
+    requirements=(),
+    bare_requirements=(
+        "aiohappyeyeballs==2.6.1",
+        "aiohttp==3.13.5",
+        "aiosignal==1.4.0",
+        "anyio==4.12.1",
+        "astor==0.8.1",
+        "async-timeout==5.0.1",
+        "attrs==26.1.0",
+        "certifi==2026.10.18",
+        "charset-normalizer==3.5.2",
+        "decorator==5.3.1",
+        "exceptiongroup==1.3.1",
+        "frozenlist==1.8.0",
+        "func-timeout==4.3.5",
+        "grpcio==1.80.1",
+        "h11==0.16.0",
+        "httpcore==1.0.9",
+        "httpx==0.28.1",
+        "idna==3.20",
+        "iniconfig==2.1.0",
+        "multidict==6.7.1",
+        "numpy==1.26.4",
+        "opencv-python-headless==4.11.0.86",
+        "opt-einsum==3.3.0",
+        "packaging==26.3",
+        "paddle-serving-app==0.9.0",
+        "paddle-serving-client==0.9.0",
+        "paddle-serving-server==0.9.0",
+        "paddlepaddle==2.6.2",
+        "pillow==11.3.0",
+        "pluggy==1.6.0",
+        "propcache==0.4.1",
+        "protobuf==3.20.3",
+        "Pygments==2.21.0",
+        "pytest==8.4.2",
+        "PyYAML==6.0.3",
+        "requests==2.32.5",
+        "setuptools==80.9.0",
+        "six==1.17.0",
+        "tomli==2.5.0",
+        "tqdm==4.67.1",
+        "typing_extensions==4.16.0",
+        "urllib3==2.6.3",
+        "yarl==1.22.0",
+    ),
+)
+
 
 def ensure_environment(environment: Environment) -> Path:
     """Return the interpreter of an environment, making the environment where it is missing or incomplete.

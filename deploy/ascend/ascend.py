@@ -14,8 +14,6 @@ Each takes --help. README.md beside this file tells the whole way.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,31 +25,30 @@ if (ROOT / "ppghost").is_dir():
 
 import atc  # noqa: E402 - the checkout must be found first, here and below
 import bins  # noqa: E402
-import cv2  # noqa: E402
 import runs  # noqa: E402
 import throughput  # noqa: E402
 from ais_summary import Results, find_results, speed_of  # noqa: E402
-from tqdm import tqdm  # noqa: E402
 
 from ppghost.artifact import read_artifact  # noqa: E402
-from ppghost.errors import ConfigError, GhostError  # noqa: E402
+from ppghost.cli.program import (  # noqa: E402
+    add_class_num,
+    add_threads,
+    add_verb,
+    count,
+    picture_bar,
+    prepare_inputs,
+    run_verb,
+    write_json,
+)
+from ppghost.errors import ConfigError  # noqa: E402
 from ppghost.files import replaced_file  # noqa: E402
 from ppghost.offline.outputs import read_scores  # noqa: E402
-from ppghost.offline.preparing import (  # noqa: E402
-    RECORD_FILE,
-    Record,
-    claim_folder,
-    prepare_files,
-    write_record,
-)
+from ppghost.offline.preparing import RECORD_FILE, Record, claim_folder, write_record  # noqa: E402
 from ppghost.offline.scoring import MOST, TopN, top_n  # noqa: E402
 from ppghost.offline.truth import read_truth  # noqa: E402
 from ppghost.predict import list_pictures  # noqa: E402
-from ppghost.results import printable  # noqa: E402
 from ppghost.vision import Pipeline  # noqa: E402
 from ppghost.vision.variants import TORCHVISION, VARIANTS, variant, variant_of, without_normalisation  # noqa: E402
-
-IMAGENET_CLASSES = 1000
 
 
 def prepare(options: argparse.Namespace) -> int:
@@ -65,16 +62,8 @@ def prepare(options: argparse.Namespace) -> int:
     targets = bins.bins_for(list_pictures(options.pictures), folder)
     encode = bins.level_encoder(pipeline) if options.aipp else bins.float_encoder(pipeline)
     claim_folder(folder, [path.name for path in targets.values()], RECORD_FILE)
-    if options.threads > 1:
-        cv2.setNumThreads(1)  # OpenCV's own threads would get in the way
-    failures: dict[str, str] = {}
-    # tqdm shows no bar where standard error is no terminal.
-    with tqdm(total=len(targets), unit="picture", disable=None) as bar:
-        for made in prepare_files(targets, encode, options.threads):
-            if made.failure is not None:
-                failures[made.source.name] = made.failure
-                tqdm.write(printable(f"{made.source}: {made.failure}"), file=sys.stderr)
-            bar.update()
+    broken = prepare_inputs(targets, encode, options.threads)
+    failures = {source.name: failure for source, failure in broken.items()}
     written = len(targets) - len(failures)
     dtype, shape = ("uint8" if options.aipp else "float32"), shape_of(pipeline, is_levels=options.aipp)
     way = variant_of(pipeline)
@@ -143,12 +132,7 @@ def infer(options: argparse.Namespace) -> int:
     if options.engine != "onnxruntime":
         runs.run_on_npu(run, options.engine)
         return 0
-    with tqdm(unit="picture", disable=None) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done)
-
+    with picture_bar() as progress:
         summary = runs.run_onnxruntime(run, options.threads, sys.argv, progress)
     speed = speed_of(summary)
     print(
@@ -206,12 +190,6 @@ def report(options: argparse.Namespace) -> int:
     return 0
 
 
-def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write plain values as JSON."""
-    with replaced_file(path) as part:
-        part.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-
-
 def pipeline_of(options: argparse.Namespace) -> Pipeline:
     """Return the preprocessing that a command line names."""
     if options.artifact is not None:
@@ -227,56 +205,44 @@ def shape_of(pipeline: Pipeline, *, is_levels: bool) -> tuple[int, ...]:
     return without_normalisation(pipeline)(grey).shape if is_levels else pipeline.to_chw(grey).shape
 
 
-def count(text: str) -> int:
-    """Return a whole number of at least 1."""
-    number = int(text) if text.isascii() and text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number of at least 1")
-    return number
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser."""
     parser = argparse.ArgumentParser(
         prog="ascend.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    _add_preparing(verbs)
+    _add_converting(verbs)
+    _add_running(verbs)
+    return parser
 
-    def add(run: Any) -> argparse.ArgumentParser:
-        verb: argparse.ArgumentParser = verbs.add_parser(
-            run.__name__, help=run.__doc__.splitlines()[0], description=run.__doc__
-        )
-        verb.set_defaults(run=run)
-        return verb
 
-    def add_way(verb: argparse.ArgumentParser) -> None:
-        group = verb.add_mutually_exclusive_group()
-        group.add_argument(
-            "--way",
-            choices=sorted(VARIANTS),
-            default=TORCHVISION,
-            help="preprocessing (default: %(default)s)",
-        )
-        group.add_argument(
-            "--artifact", metavar="FOLDER", help="take the preprocessing of an exported folder"
-        )
-
-    verb = add(prepare)
+def _add_preparing(verbs: Any) -> None:
+    verb = add_verb(verbs, "prepare", prepare)
     verb.add_argument("pictures", metavar="PICTURES", help="a folder, or one picture")
     verb.add_argument("bins", metavar="BINS", help="the folder to write")
-    add_way(verb)
+    _add_way(verb)
     verb.add_argument("--aipp", action="store_true", help="uint8 [H, W, 3] for a model with AIPP")
-    verb.add_argument("--threads", type=count, default=cpus, metavar="N", help="default: all processors")
+    add_threads(verb)
 
-    verb = add(info)
+    verb = add_verb(verbs, "info", info)
     verb.add_argument("kind", choices=("bin", "jpg"), help="what is listed: bins, or the pictures themselves")
     verb.add_argument("folder", metavar="FOLDER")
     verb.add_argument("list", metavar="LIST", help="the file to write")
     verb.add_argument("width", nargs="?", type=count, metavar="WIDTH", help="of the bins")
     verb.add_argument("height", nargs="?", type=count, metavar="HEIGHT", help="of the bins")
 
-    verb = add(convert)
+
+def _add_way(verb: argparse.ArgumentParser) -> None:
+    group = verb.add_mutually_exclusive_group()
+    group.add_argument(
+        "--way", choices=sorted(VARIANTS), default=TORCHVISION, help="preprocessing (default: %(default)s)"
+    )
+    group.add_argument("--artifact", metavar="FOLDER", help="take the preprocessing of an exported folder")
+
+
+def _add_converting(verbs: Any) -> None:
+    verb = add_verb(verbs, "convert", convert)
     verb.add_argument("model", metavar="MODEL.onnx")
     verb.add_argument("--soc", default="Ascend310P3", help="processor (default: %(default)s)")
     verb.add_argument("--batch", type=count, nargs="+", default=[1, 4, 8, 16, 32], metavar="N")
@@ -284,11 +250,13 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("--aipp", metavar="CONFIG", help="insert AIPP, configured by this file")
     verb.add_argument("--print-only", action="store_true", help="run nothing")
 
-    verb = add(aipp)
+    verb = add_verb(verbs, "aipp", aipp)
     verb.add_argument("config", metavar="CONFIG", help="the file to write")
-    add_way(verb)
+    _add_way(verb)
 
-    verb = add(infer)
+
+def _add_running(verbs: Any) -> None:
+    verb = add_verb(verbs, "infer", infer)
     verb.add_argument("model", metavar="MODEL", help="OM for the NPU, ONNX for onnxruntime")
     verb.add_argument("results", metavar="RESULTS", help="the folder to write")
     verb.add_argument("--bins", metavar="BINS", help="the inputs; without them, zeros")
@@ -296,35 +264,23 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("--batchsize", type=count, default=1, metavar="N", help="default: %(default)s")
     verb.add_argument("--outfmt", choices=("NPY", "BIN", "TXT"), default="NPY", help="default: %(default)s")
     verb.add_argument("--loop", type=count, default=1, metavar="N", help="compute each batch N times")
-    verb.add_argument("--threads", type=count, default=cpus, metavar="N", help="of onnxruntime")
+    add_threads(verb)
 
-    verb = add(score)
+    verb = add_verb(verbs, "score", score)
     verb.add_argument("results", metavar="RESULTS", help="a summary, or the folder of results")
     verb.add_argument("labels", metavar="LABELS", help="lines `name label`")
-    verb.add_argument(
-        "--class-num", type=count, default=IMAGENET_CLASSES, metavar="N", help="default: %(default)s"
-    )
+    add_class_num(verb)
     verb.add_argument("--subset", action="store_true", help="accept labels without a result")
     verb.add_argument("--output", metavar="JSON", help="write the score to a file")
 
-    verb = add(report)
+    verb = add_verb(verbs, "report", report)
     verb.add_argument("summary", nargs="*", metavar="SUMMARY", help="of one run each")
     verb.add_argument("--output", metavar="JSON", help="write the figures to a file")
-    return parser
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the program; return its exit code."""
-    options = build_parser().parse_args(arguments)
-    try:
-        code: int = options.run(options)
-    except GhostError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return 130
-    return code
+    return run_verb(build_parser().parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -19,12 +19,13 @@ import numpy as np
 from ais_summary import SUMMARY_FILE, write_summary
 from bins import list_bins, read_bins
 
+from ppghost.engines import EngineNetwork
 from ppghost.errors import DataError, ToolMissingError
 from ppghost.offline.names import stem_of
 from ppghost.offline.onnx_header import read_onnx_header
-from ppghost.offline.onnx_process import OnnxProcess
 from ppghost.offline.outputs import write_scores
 from ppghost.offline.preparing import claim_folder, read_record
+from ppghost.offline.stand_in import open_stand_in
 from ppghost.vision.variants import OTHER, VARIANTS
 
 _WARM_UP = 3
@@ -122,8 +123,8 @@ def run_onnxruntime(
     paths = [] if run.bins is None else list_bins(run.bins)
     made = [run.output / f"{stem_of(path)}_0.{run.outfmt.lower()}" for path in paths]
     milliseconds: list[float] = []
-    with OnnxProcess(run.model, threads) as network:
-        shape = network.sides_for(run.batch)
+    network, shape = open_stand_in(run.model, run.batch, threads)
+    with network:
         facts = {"args": list(arguments), "engine": f"onnxruntime {network.version}", "threads": threads}
         facts.update(_checked_record(run, shape, len(paths)))
         claim_folder(run.output, [path.name for path in made], SUMMARY_FILE)
@@ -179,9 +180,9 @@ def _batch(paths: list[Path], shape: tuple[int, int, int], size: int) -> np.ndar
     return read_bins(paths + paths[:1] * (size - len(paths)), shape)
 
 
-def _compute(network: OnnxProcess, images: np.ndarray, loop: int, milliseconds: list[float]) -> np.ndarray:
+def _compute(network: EngineNetwork, images: np.ndarray, loop: int, milliseconds: list[float]) -> np.ndarray:
     """Return scores [N, C], computed `loop` times; the times are added to `milliseconds`."""
     for _ in range(loop):
-        scores = network.rows(images)
+        scores = network(images)
         milliseconds.append(1000 * network.seconds)
     return scores

@@ -16,7 +16,8 @@ from ppghost.engines.files import rows_of
 from ppghost.errors import GhostError, suggest
 from ppghost.export.onnx import OnnxOptions, export_onnx
 from ppghost.export.target import MissingTool
-from ppghost.export.tuning import Wish, recall, tune, usable_processors
+from ppghost.export.tuning import Wish, recall, tune
+from ppghost.machine import usable_processors
 
 if TYPE_CHECKING:
     from ppghost.predict import Predictor

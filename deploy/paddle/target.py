@@ -22,7 +22,8 @@ from ppghost.export.paddle_inference import (
     has_gpu_build,
 )
 from ppghost.export.target import MissingTool, check_tools
-from ppghost.export.tuning import Tuning, Wish, recall, tune, usable_processors
+from ppghost.export.tuning import Tuning, Wish, recall, tune
+from ppghost.machine import usable_processors
 from ppghost.runtime import GhostPredictor
 from ppghost.runtime.library import load_engine
 

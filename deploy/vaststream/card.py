@@ -20,8 +20,8 @@ from vdsp import BUILD_IN, CROPPED, SDK, Vdsp, is_for_cropped, pipeline_of, read
 
 from ppghost.errors import ConfigError, DataError, ToolMissingError
 from ppghost.offline.onnx_header import read_onnx_header
-from ppghost.offline.onnx_process import OnnxProcess
 from ppghost.offline.preparing import claim_folder, read_record
+from ppghost.offline.stand_in import open_stand_in
 from ppghost.predict import in_order
 from ppghost.vision import Pipeline, softmax
 from ppghost.vision.variants import OTHER, VARIANTS
@@ -131,8 +131,8 @@ def run_onnxruntime(run: Run, threads: int, progress: Callable[[int, int], objec
     header = read_onnx_header(Path(run.model))
     _check_way(run, inputs, header.metadata.get("preprocessing"))
     seconds: list[float] = []
-    with OnnxProcess(Path(run.model), threads) as network:
-        shape = network.sides_for(run.batch)
+    network, shape = open_stand_in(Path(run.model), run.batch, threads)
+    with network:
         if shape != (3, vdsp.crop, vdsp.crop):
             raise ConfigError(
                 f"'{run.vdsp}' gives [3, {vdsp.crop}, {vdsp.crop}], and '{run.model}' takes {list(shape)}. "
@@ -141,13 +141,13 @@ def run_onnxruntime(run: Run, threads: int, progress: Callable[[int, int], objec
         targets = [] if run.output is None else _emptied(run.output, len(inputs))
         zeros = np.zeros((run.batch, *shape), np.float32)
         for _ in range(_WARM_UP):
-            network.rows(zeros)
+            network(zeros)
         for _ in range(0 if inputs else _ROUNDS):
-            network.rows(zeros)
+            network(zeros)
             seconds.append(network.seconds)
         for start, rows in _batches(run, inputs, pipeline_of(vdsp, form), vdsp.crop, threads):
             filled = np.concatenate([rows, np.repeat(rows[:1], run.batch - len(rows), axis=0)])
-            scores = network.rows(filled)[: len(rows)]
+            scores = network(filled)[: len(rows)]
             seconds.append(network.seconds)
             # The compiler puts softmax behind a network without one; here this does.
             probabilities = scores if header.ends_in_softmax else softmax(scores)

@@ -14,8 +14,6 @@ Each takes --help. README.md beside this file tells the whole way.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,23 +25,24 @@ if (ROOT / "ppghost").is_dir():
 
 import bundle as bundles  # noqa: E402 - the checkout must be found first, here and below
 import card  # noqa: E402
-import cv2  # noqa: E402
 import npz_files  # noqa: E402
 import relay  # noqa: E402
 import vamc  # noqa: E402
 from classes import classes_by_folder, classes_by_stem, read_names, read_synsets  # noqa: E402
-from tqdm import tqdm  # noqa: E402
 
 from ppghost.artifact import read_artifact  # noqa: E402
-from ppghost.errors import ConfigError, DataError, GhostError  # noqa: E402
-from ppghost.files import replaced_file  # noqa: E402
-from ppghost.offline.preparing import (  # noqa: E402
-    RECORD_FILE,
-    Record,
-    claim_folder,
-    prepare_files,
-    write_record,
+from ppghost.cli.program import (  # noqa: E402
+    add_class_num,
+    add_threads,
+    add_verb,
+    count,
+    picture_bar,
+    prepare_inputs,
+    run_verb,
+    write_json,
 )
+from ppghost.errors import ConfigError, DataError  # noqa: E402
+from ppghost.offline.preparing import RECORD_FILE, Record, claim_folder, write_record  # noqa: E402
 from ppghost.offline.scoring import MOST, TopN, rank_of, tally  # noqa: E402
 from ppghost.predict import list_pictures  # noqa: E402
 from ppghost.results import printable  # noqa: E402
@@ -51,7 +50,6 @@ from ppghost.vision import Pipeline  # noqa: E402
 from ppghost.vision.decode import DecodeImage  # noqa: E402
 from ppghost.vision.variants import variant_of, without_normalisation  # noqa: E402
 
-IMAGENET_CLASSES = 1000
 OPEN_SIDE = -1
 
 
@@ -114,16 +112,9 @@ def image2npz(options: argparse.Namespace) -> int:
     pipeline, shape, way = _levels(options.artifact)
     targets = npz_files.targets_for(list_pictures(options.dataset_path), target)
     _claim(target, list(targets.values()), text)
-    if options.threads > 1:
-        cv2.setNumThreads(1)  # OpenCV's own threads would get in the way
-    failures: dict[str, str] = {}
-    with tqdm(total=len(targets), unit="picture", disable=None) as bar:
-        for made in prepare_files(targets, npz_files.level_encoder(pipeline), options.threads):
-            if made.failure is not None:
-                failures[str(made.source)] = made.failure
-                tqdm.write(printable(f"{made.source}: {made.failure}"), file=sys.stderr)
-            bar.update()
-    written = [made for source, made in targets.items() if str(source) not in failures]
+    broken = prepare_inputs(targets, npz_files.level_encoder(pipeline), options.threads)
+    failures = {str(source): failure for source, failure in broken.items()}
+    written = [made for source, made in targets.items() if source not in broken]
     write_record(target, Record(way, pipeline.to_list(), "uint8", shape, len(written), failures))
     npz_files.write_datalist(text, written)
     print(printable(f"{len(written)} of {len(targets)} pictures written ({way}): {target}, listed in {text}"))
@@ -175,12 +166,7 @@ def infer(options: argparse.Namespace) -> int:
     if options.engine == "vamp":
         card.run_vamp(run)
         return 0
-    with tqdm(unit="picture", disable=None) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done)
-
+    with picture_bar() as progress:
         speed = card.run_onnxruntime(run, options.threads, progress)
     print(f"{speed.engine}, batch {run.batch}: {speed.mean_ms:.3f} ms, {speed.throughput:.1f} pictures/s")
     return 0
@@ -215,9 +201,8 @@ def score(options: argparse.Namespace) -> int:
     # The line of eval_topk.py, blank by blank.
     print("[VACC]:  " + " ".join(f"{name}: {rate}" for name, rate in rates.items()))
     if options.output is not None:
-        with replaced_file(Path(options.output)) as part:
-            tree = {"pictures": scored.total, "hits": list(scored.hits), **rates}
-            part.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
+        tree = {"pictures": scored.total, "hits": list(scored.hits), **rates}
+        write_json(Path(options.output), tree)
     return 0
 
 
@@ -276,39 +261,20 @@ def _true_classes(paths: list[Path], options: argparse.Namespace) -> list[int]:
     return classes_by_folder(paths, synsets, Path(options.synsets))
 
 
-def count(text: str) -> int:
-    """Return a whole number of at least 1."""
-    number = int(text) if text.isascii() and text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number of at least 1")
-    return number
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; arguments that VastModelZOO's programs have are called as there."""
     parser = argparse.ArgumentParser(
         prog="vaststream.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    _add_bundling(verbs)
+    _add_running(verbs)
+    _add_scoring(verbs)
+    return parser
 
-    def add(run: Any) -> argparse.ArgumentParser:
-        verb: argparse.ArgumentParser = verbs.add_parser(
-            run.__name__.rstrip("_"), help=run.__doc__.splitlines()[0], description=run.__doc__
-        )
-        verb.set_defaults(run=run)
-        return verb
 
-    def add_classes(verb: argparse.ArgumentParser) -> None:
-        default = IMAGENET_CLASSES
-        verb.add_argument(
-            "--class-num", type=count, default=default, metavar="N", help="default: %(default)s"
-        )
-
-    def add_threads(verb: argparse.ArgumentParser) -> None:
-        verb.add_argument("--threads", type=count, default=cpus, metavar="N", help="default: all processors")
-
-    verb = add(bundle)
+def _add_bundling(verbs: Any) -> None:
+    verb = add_verb(verbs, "bundle", bundle)
     verb.add_argument("folder", metavar="FOLDER", help="an exported folder")
     verb.add_argument("bundle", metavar="BUNDLE", help="the folder to write; must not exist")
     verb.add_argument("--onnx", metavar="FILE", help="the network, where FOLDER holds no ONNX file")
@@ -321,11 +287,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("--suffix", default="JPEG", help="of those pictures (default: %(default)s)")
 
-    verb = add(compile_)
+    verb = add_verb(verbs, "compile", compile_)
     verb.add_argument("configuration", nargs="+", metavar="YAML", help="a bundle's build/<name>.yaml")
     verb.add_argument("--print-only", action="store_true", help="run nothing")
 
-    verb = add(image2npz)
+
+def _add_running(verbs: Any) -> None:
+    verb = add_verb(verbs, "image2npz", image2npz)
     verb.add_argument("--dataset_path", required=True, metavar="PICTURES", help="a folder, or one picture")
     verb.add_argument("--target_path", required=True, metavar="NPZ", help="the folder to write")
     verb.add_argument(
@@ -336,7 +304,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_threads(verb)
 
-    verb = add(infer)
+    verb = add_verb(verbs, "infer", infer)
     verb.add_argument(
         "model", metavar="MODEL", help="deploy_weights/<name>/mod for vamp; ONNX for onnxruntime"
     )
@@ -349,14 +317,16 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("-p", "--processes", type=count, default=1, metavar="N", help="that feed them, by vamp")
     add_threads(verb)
 
-    verb = add(decode)
+
+def _add_scoring(verbs: Any) -> None:
+    verb = add_verb(verbs, "decode", decode)
     verb.add_argument("npz_txt", metavar="LIST", help="the inputs")
     verb.add_argument("npz_dir", metavar="OUT", help="the folder of the results")
     verb.add_argument("result_txt", metavar="RESULT.txt", help="the file to write")
     verb.add_argument("label_txt", metavar="LABELS.txt", help="a class name a line")
-    add_classes(verb)
+    add_class_num(verb)
 
-    verb = add(score)
+    verb = add_verb(verbs, "score", score)
     verb.add_argument("results", metavar="RESULTS", help="the folder of vamp's npz, or a text of results")
     group = verb.add_mutually_exclusive_group(required=True)
     group.add_argument("--labels", metavar="FILE", help="lines `name label`, such as val_label.txt")
@@ -365,22 +335,12 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("--label_txt", metavar="FILE", help="compare the names in a text with these, too")
     verb.add_argument("--subset", action="store_true", help="accept pictures without a result")
     verb.add_argument("--output", metavar="JSON", help="write the score to a file")
-    add_classes(verb)
-    return parser
+    add_class_num(verb)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the program; return its exit code."""
-    options = build_parser().parse_args(arguments)
-    try:
-        code: int = options.run(options)
-    except GhostError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return 130
-    return code
+    return run_verb(build_parser().parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -1,38 +1,28 @@
 """The model files that the compared programs read, all made from the same weights.
 
-The exports of ours are made by `inside/artifacts.py`. Everything else starts at the stock export, or at one
-of our other graphs where that is asked for: paddle2onnx writes ONNX, and MNN's and ncnn's converters read
-that.
+The exports of ours are made by `inside/artifacts.py`. Others start at what paddle2onnx writes of the stock
+export, as it is; where one of our other graphs is asked for, at what `ppghost export --target onnx` writes.
+MNN's and ncnn's converters read those.
 
-Door: imports environments, artifacts and the rock.
+Door: imports artifacts, engines' files, environments and the export room.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 from ppghost.artifact import read_artifact
-from ppghost.bench.programs import TIMM_NAMES, Program
-from ppghost.bench.workers import WorkerEnded, cpu_count, started_worker
-from ppghost.environments import MNN, NCNN, PADDLE2ONNX, Environment, ensure_environment
+from ppghost.bench.programs import STOCK, TIMM_NAMES, Program
+from ppghost.bench.workers import WorkerEnded, started_worker
+from ppghost.engines.files import run_converter, to_mnn, to_ncnn
+from ppghost.environments import PADDLE2ONNX
 from ppghost.errors import GhostError, ToolMissingError
+from ppghost.export.onnx import OnnxOptions, convert_to_onnx
 from ppghost.export.paddle_inference import ENGINES
-
-_LINES_OF_OUTPUT = 6
-# MNN's own program `mnnconvert` installs a package into whatever Python is first on PATH, to report its use.
-_MNN_CONVERTER = "import sys, _tools; _tools.mnnconvert(['mnnconvert', *sys.argv[1:]])"
-# Its launcher imports PyTorch only to start this program.
-_NCNN_CONVERTER = (
-    "import importlib.util, os, subprocess, sys; "
-    "[folder] = importlib.util.find_spec('pnnx').submodule_search_locations; "
-    "sys.exit(subprocess.call([os.path.join(folder, 'pnnx'), *sys.argv[1:]]))"
-)
+from ppghost.machine import usable_processors
 
 
 @dataclass(frozen=True)
@@ -73,7 +63,7 @@ class ModelFiles:
         return self._once(f"artifact-{graph or 'default'}", lambda out: self._export(graph, out))
 
     def onnx(self, graph: str) -> Path:
-        """Return the ONNX file that paddle2onnx makes of an exported folder.
+        """Return the ONNX file of a form of the graph: of the stock one as paddle2onnx writes it, else ours.
 
         Raises:
             GhostError: it cannot be made.
@@ -86,7 +76,7 @@ class ModelFiles:
         Raises:
             GhostError: it cannot be made.
         """
-        return self._once(f"{graph}.mnn", lambda out: self._to_mnn(graph, out))
+        return self._once(f"{graph}.mnn", lambda out: to_mnn(self.onnx(graph), out))
 
     def ncnn(self, graph: str) -> Path:
         """Return ncnn's graph file, made from the ONNX file; its weights lie beside it as `.bin`.
@@ -102,7 +92,7 @@ class ModelFiles:
         Raises:
             GhostError: its files cannot be made.
         """
-        stock = self.artifact("stock")
+        stock = self.artifact(STOCK)
         side = self.subject.size
         job: dict[str, Any] = {
             "part": "networks",
@@ -113,7 +103,7 @@ class ModelFiles:
             "options": dict(program.options),
         }
         files: list[Path] = []
-        graph = program.graph or "stock"
+        graph = program.graph or STOCK
         if program.form == "artifact":
             folder = self.artifact(program.graph)
             job["artifact"] = str(folder)
@@ -134,8 +124,7 @@ class ModelFiles:
             }
         else:
             files = [{"onnx": self.onnx, "mnn": self.mnn}[program.form](graph)]
-        if files:
-            job["file"], job["weights"] = str(files[0]), str(files[-1])
+        job["files"] = [str(file) for file in files]
         return job, files
 
     def _once(self, name: str, make: Callable[[Path], None]) -> Path:
@@ -153,7 +142,7 @@ class ModelFiles:
 
     def _export(self, graph: Optional[str], out: Path) -> None:
         subject = self.subject
-        job, threads = {"part": "artifacts"}, cpu_count()
+        job, threads = {"part": "artifacts"}, usable_processors()
         try:
             with started_worker(job, Path(sys.executable), threads, is_ours=True) as worker:
                 worker.hear()
@@ -170,45 +159,16 @@ class ModelFiles:
             ) from error
 
     def _to_onnx(self, graph: str, out: Path) -> None:
-        model = read_artifact(self.artifact(graph)).facts.model("json")
-        words = ["--model_dir", str(self.artifact(graph)), "--model_filename", model.graph]
+        source = read_artifact(self.artifact(graph))
+        if graph != STOCK:
+            convert_to_onnx(source, out, OnnxOptions())
+            return
+        model = source.facts.model("json")
+        words = ["--model_dir", str(source.folder), "--model_filename", model.graph]
         words += ["--params_filename", str(model.weights), "--save_file", str(out)]
         # Its default optimiser installs packages while it runs; engines optimise the graph by themselves.
         words += ["--optimize_tool", "None"]
-        _convert(PADDLE2ONNX, ["-c", "from paddle2onnx.command import main; main()", *words], out)
-
-    def _to_mnn(self, graph: str, out: Path) -> None:
-        words = ["-f", "ONNX", "--modelFile", str(self.onnx(graph)), "--MNNModel", str(out)]
-        _convert(MNN, ["-c", _MNN_CONVERTER, *words, "--bizCode", "ppghost"], out)
+        run_converter(PADDLE2ONNX, ["-c", "from paddle2onnx.command import main; main()", *words], out)
 
     def _to_ncnn(self, graph: str, out: Path) -> None:
-        side, weights = self.subject.size, out.with_suffix(".bin")
-        words = [str(self.onnx(graph)), f"inputshape=[1,3,{side},{side}]", "fp16=0"]
-        words += [f"ncnnparam={out}", f"ncnnbin={weights}"]
-        words += [f"{kind}={out}.{kind}" for kind in ("pnnxparam", "pnnxbin", "pnnxpy", "pnnxonnx", "ncnnpy")]
-        _convert(NCNN, ["-c", _NCNN_CONVERTER, *words], out)
-
-
-def _convert(environment: Environment, words: Sequence[str], out: Path) -> None:
-    """Run a converter in its environment.
-
-    Raises:
-        ToolMissingError: there is no such environment, or the converter wrote nothing.
-    """
-    python = ensure_environment(environment)
-    variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    result = subprocess.run(
-        [str(python), *words],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        env=variables,
-        cwd=out.parent,
-    )
-    if result.returncode != 0 or not out.exists():
-        output = (result.stdout + result.stderr).strip().splitlines()[-_LINES_OF_OUTPUT:]
-        raise ToolMissingError(
-            f"The converter of the environment '{environment.name}' wrote no {out.name} "
-            f"(exit code {result.returncode}):\n" + "\n".join(output)
-        )
+        to_ncnn(self.onnx(graph), out, (3, self.subject.size, self.subject.size))

@@ -14,7 +14,7 @@ from typing import Any, Optional
 import ppghost
 from ppghost.artifact import read_artifact
 from ppghost.bench.programs import Program
-from ppghost.bench.workers import cpu_count
+from ppghost.machine import cpu_facts, usable_processors
 
 
 @dataclass(frozen=True)
@@ -104,14 +104,9 @@ class Comparison:
 
 def machine() -> dict[str, Any]:
     """Return facts about this computer: the CPU's name and abilities where the system tells them."""
-    facts = {"machine": platform.machine(), "system": platform.platform(), "cpus": cpu_count()}
-    listing = Path("/proc/cpuinfo")
-    if listing.is_file():
-        lines = [line.partition(":") for line in listing.read_text().splitlines()]
-        told = {key.strip(): value.strip() for key, _, value in lines}
-        facts["cpu"] = told.get("model name", told.get("CPU part", "unknown"))
-        facts["cpu_flags"] = told.get("flags", told.get("Features", ""))
-    return facts
+    facts = {"machine": platform.machine(), "system": platform.platform(), "cpus": usable_processors()}
+    name, flags = cpu_facts()
+    return {**facts, "cpu": name, "cpu_flags": " ".join(sorted(flags))}
 
 
 def provenance(command: str) -> dict[str, Any]:

@@ -110,13 +110,33 @@ def _start_row(comparison: Comparison, one: Start) -> tuple[str, ...]:
 
 
 def summary_lines(comparison: Comparison) -> list[str]:
-    """Return a line for each setting: ours against the stock export with oneDNN and the best other one."""
+    """Return what each setting amounts to: ours against others, and our export against their own in each."""
     lines = []
     for setting in settings_of(comparison):
         facts = _facts_of(comparison, setting)
         if facts:
             lines.append(f"{_title(setting)}: ours is " + "; ".join(facts) + ".")
+        told = _gains_of(comparison, setting)
+        if told:
+            lines.append(f"{_title(setting)}, times as fast as on its own export: {'; '.join(told)}.")
     return lines
+
+
+def _gains_of(comparison: Comparison, setting: Setting) -> list[str]:
+    """Return how many times as fast other programs are on an export of ours as on their own.
+
+    Each in the same round, with the spread; and the best round of the one against the best of the other,
+    which a disturbed machine changes least.
+    """
+    gains = []
+    for one in of_setting(comparison, setting):
+        program, _, graph = one.program.partition(":")
+        own = find(comparison, setting, program)
+        if graph and own is not None and not comparison.programs[program].is_ours:
+            middle, range_ = spread(ratios(own.call_ms, one.call_ms), 2)
+            best = min(own.call_ms) / min(one.call_ms)
+            gains.append(f"{one.program} {middle} ({range_}), best rounds {best:.2f}")
+    return gains
 
 
 def _facts_of(comparison: Comparison, setting: Setting) -> list[str]:

@@ -133,8 +133,7 @@ def job_of(
     return {
         **job,
         "program": "paddleclas",
-        "file": str(folder / model.graph),
-        "weights": str(folder / (model.weights or "")),
+        "files": [str(folder / model.graph), str(folder / (model.weights or ""))],
         "options": {"memory_optim": program.form == "pdmodel"},
         "transform_ops": tree["PreProcess"]["transform_ops"],
         "operators": "paddleclas.deploy.python.preprocess",

@@ -3,7 +3,7 @@
     ours, ours_bf16         the default graph with the default engine, what `ppghost export` and `infer` take
     ours:ENGINE:GRAPH       one engine on one form of the graph
     paddle, onnxruntime...  another program on its own stock export
-    onnxruntime:GRAPH       the same program on a graph of ours
+    onnxruntime:GRAPH       the same program on what `ppghost export --graph GRAPH` writes for it
 
 Door: imports environments, the ground, and the engines' facts from the export room.
 """
@@ -37,6 +37,7 @@ TIMM_NAMES = {
 }
 MODELS = tuple(TIMM_NAMES)
 REFERENCE = "ours"
+STOCK = GRAPHS[0]
 STOCK_ONEDNN = ("paddle", "paddle2")
 """The stock export in Paddle Inference with oneDNN, on Paddle 3 and on Paddle 2."""
 
@@ -64,7 +65,7 @@ class Program:
     title: str
     engine: str
     form: str
-    graph: Optional[str] = "stock"
+    graph: Optional[str] = STOCK
     precision: str = "fp32"
     environment: Optional[Environment] = None
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
@@ -77,7 +78,7 @@ class Program:
     @property
     def is_rival(self) -> bool:
         """Whether it is another program on its own export, in the precision of the trained network."""
-        return not self.is_ours and self.graph == "stock" and self.precision == "fp32"
+        return not self.is_ours and self.graph == STOCK and self.precision == "fp32"
 
 
 # What the engines of ours on a CPU are called here, with the options of `open`.
@@ -162,12 +163,12 @@ PROGRAMS: Mapping[str, Program] = MappingProxyType(
     {one.name: one for one in (*_ours(), *_PEERS)}
     | {
         f"{one.name}:{graph}": replace(
-            one, name=f"{one.name}:{graph}", title=f"{one.title} on our {graph} graph", graph=graph
+            one, name=f"{one.name}:{graph}", title=f"{one.title} on our {graph} export", graph=graph
         )
         for one in _PEERS
         if one.form in _READ_OUR_GRAPHS
         for graph in GRAPHS
-        if graph != "stock"
+        if graph != STOCK
     }
 )
 DEFAULT_PATTERNS = (

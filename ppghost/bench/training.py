@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from ppghost.bench.workers import Pace, Progress, Race, Worker, WorkerEnded, cpu_count, started_worker
+from ppghost.bench.workers import Pace, Progress, Race, Worker, WorkerEnded, started_worker
 from ppghost.environments import PADDLECLAS, TIMM, Environment, ensure_environment
 from ppghost.errors import GhostError, ToolMissingError
+from ppghost.machine import usable_processors
 
 CLASS_NUM = 1000
 TIMM_NAMES = {
@@ -179,8 +180,8 @@ def compare(
     Raises:
         ToolMissingError: not one of the programs can run.
     """
-    machine = {"machine": platform.machine(), "system": platform.system(), "cpus": cpu_count()}
-    result = Comparison(threads or cpu_count(), machine)
+    machine = {"machine": platform.machine(), "system": platform.system(), "cpus": usable_processors()}
+    result = Comparison(threads or usable_processors(), machine)
     pythons = _find_pythons(names, result, progress)
     deadline = time.monotonic() + budget_seconds
     for number, setting in enumerate(settings):

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -37,11 +37,23 @@ class WorkerEnded(Exception):  # noqa: N818 - it ended; the message says how
 
 
 class Worker:
-    """A measured program that runs and waits for orders."""
+    """A measured program that runs and waits for orders.
 
-    def __init__(self, process: subprocess.Popen[str], complaints: Path) -> None:
+    Args:
+        process: the program.
+        complaints: where its standard error goes.
+        longest_seconds: how long an answer may take.
+    """
+
+    def __init__(
+        self,
+        process: subprocess.Popen[str],
+        complaints: Path,
+        longest_seconds: float = LONGEST_ANSWER_SECONDS,
+    ) -> None:
         self._process = process
         self._complaints = complaints
+        self._longest_seconds = longest_seconds
 
     def ask(self, **order: Any) -> dict[str, Any]:
         """Return the answer to an order; the part that was started says what may be ordered.
@@ -61,16 +73,24 @@ class Worker:
         """Return the next answer; a program that gives none for ten minutes is ended.
 
         Raises:
-            WorkerEnded: the program has died.
+            WorkerEnded: the program has died or was ended.
         """
         assert self._process.stdout is not None, "a pipe was asked for"
-        patience = threading.Timer(LONGEST_ANSWER_SECONDS, self._process.kill)
+        was_ended = threading.Event()
+
+        def end() -> None:
+            was_ended.set()
+            self._process.kill()
+
+        patience = threading.Timer(self._longest_seconds, end)
         patience.start()
         try:
             line = self._process.stdout.readline()
         finally:
             patience.cancel()
-        if not line:
+        if was_ended.is_set():
+            raise WorkerEnded(f"it gave no answer for {self._longest_seconds:.0f} s and was ended.")
+        if not line.endswith("\n"):
             raise WorkerEnded(self._last_words())
         answer: dict[str, Any] = json.loads(line)
         return answer
@@ -79,11 +99,6 @@ class Worker:
         code = self._process.wait()
         lines = self._complaints.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return "\n".join([f"its process ended with code {code}.", *lines[-_LINES_OF_OUTPUT:]])
-
-
-def cpu_count() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpus_for(threads: int) -> list[int]:
@@ -132,7 +147,9 @@ def started_worker(
         ):
             try:
                 yield Worker(process, complaints)
-                process.communicate(timeout=_GOODBYE_SECONDS)
+                # What was asked is answered: one that does not go by itself is ended.
+                with suppress(subprocess.TimeoutExpired):
+                    process.communicate(timeout=_GOODBYE_SECONDS)
             finally:
                 process.kill()
 

@@ -21,9 +21,10 @@ from ppghost.bench import inference, inference_report, report, training, trainin
 from ppghost.bench.files import Subject
 from ppghost.bench.pictures import PICTURES_PROGRAMS
 from ppghost.bench.programs import DEFAULT_PATTERNS, MODELS, OUR_ENGINES, programs_named
-from ppghost.bench.workers import Progress, cpu_count
+from ppghost.bench.workers import Progress
 from ppghost.cli.console import logging_to
 from ppghost.errors import ConfigError
+from ppghost.machine import usable_processors
 from ppghost.predict import list_pictures
 
 _LOG = logging.getLogger(__name__)
@@ -40,11 +41,12 @@ programs:
                         graphs: {", ".join(GRAPHS)}
   paddle, paddle2       the stock export in Paddle Inference 3 and 2 with oneDNN, as PaddleClas runs it
   onnxruntime, openvino, openvino_bf16, mnn, ncnn
-                        the stock export through paddle2onnx; openvino takes the better of its latency and
-                        throughput hints where there is a batch
+                        the stock export as paddle2onnx writes it; openvino takes the better of its latency
+                        and throughput hints where there is a batch
   timm                  PyTorch's GhostNet, torch.compile with frozen weights, channels last (needs a C++
                         compiler); its weights are its own: it is checked against its own uncompiled run
-  NAME:GRAPH            one of those (not timm) on a graph of ours
+  NAME:GRAPH            one of those (not timm) on what `ppghost export --graph GRAPH` writes for it; with
+                        fused on the default file
 
 With --train, the speed of training instead: ours, ours with Paddle's own operators (native), PaddleClas'
 network (paddleclas) and timm's on PyTorch; a step is forward, loss, backward and update with momentum, in
@@ -55,6 +57,7 @@ examples:
   ppghost bench --json bench.json --plot bench.png
   ppghost bench --models GhostNet_x0_5 GhostNet_x1_0 GhostNet_x1_3 --batches 1 --minutes 20
   ppghost bench --programs "ours*" openvino onnxruntime --graphs fused --threads 1
+  ppghost bench --programs onnxruntime openvino mnn ncnn --graphs fused --part network --batches 1
   ppghost bench --programs ours --pictures photos/ --weights output/best_model --size 64
   ppghost bench --train --models GhostNet_x1_0 --sizes 64 --programs ours native
 
@@ -206,9 +209,9 @@ def _plan_of(options: argparse.Namespace) -> inference.Plan:
     models = _each_once(options.models or ["GhostNet_x1_0"])
     if options.weights and len(models) > 1:
         raise ConfigError("--weights belongs to one network; name it: --models NAME")
-    threads = _each_once(options.threads or range(1, min(2, cpu_count()) + 1))
-    if max(threads) > cpu_count():
-        raise ConfigError(f"--threads is {max(threads)}; this process may use {cpu_count()} CPU(s).")
+    threads = _each_once(options.threads or range(1, min(2, usable_processors()) + 1))
+    if max(threads) > usable_processors():
+        raise ConfigError(f"--threads is {max(threads)}; this process may use {usable_processors()} CPU(s).")
     weights = Path(options.weights) if options.weights else None
     programs = programs_named(options.programs or DEFAULT_PATTERNS, options.graphs)
     names = {one.name for one in programs}

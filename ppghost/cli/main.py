@@ -1,27 +1,25 @@
-"""The parser of `ppghost VERB ...`, and how errors end a program.
+"""The parser of `ppghost VERB ...`.
 
-Program: may print and exit. Imports no paddle: a verb does when it runs.
+Program. Imports no paddle: a verb does when it runs.
 """
 
 from __future__ import annotations
 
 import argparse
-import inspect
-import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
-from ppghost import __version__
+from ppghost import __version__, engines
 from ppghost.artifact import GRAPHS
 from ppghost.cli import verbs
 from ppghost.cli.bench import add_bench
-from ppghost.cli.console import EXIT_INTERRUPTED
 from ppghost.cli.evaluation import add_list_arguments
 from ppghost.cli.predict_cls import predict_cls
+from ppghost.cli.program import Verb, add_verb, count, run_verb
 from ppghost.cli.quantization import add_quantize_arguments, quantize
 from ppghost.config import add_config_arguments
-from ppghost.errors import GhostError
+from ppghost.export import paddle_inference
 from ppghost.export.target import find_targets
 
 EPILOGS = {
@@ -94,15 +92,8 @@ The folder is for ONNX Runtime; it was quantised with its rounding.
 }
 
 
-def _count(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number of at least 1")
-    return number
-
-
 def _batch(text: str) -> Optional[int]:
-    return None if text == "dynamic" else _count(text)
+    return None if text == "dynamic" else count(text)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -115,8 +106,28 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ppghost {__version__}")
     verb = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    _add_learning(verb)
+    _add_infer(verb)
+    _add_predict_cls(verb)
+    _add_export(verb)
+    add_quantize_arguments(_add(verb, "quantize", quantize, "make an ONNX folder of 8 bits"))
 
-    train = _add_verb(verb, "train", verbs.train, "train a network")
+    verify = _add(verb, "verify", verbs.verify, "prove a shipped folder")
+    verify.add_argument("artifact", metavar="FOLDER", help="an exported folder")
+
+    models = _add(verb, "models", verbs.models, "list the networks")
+    models.add_argument("pattern", nargs="?", default="*", help='shell pattern, "GhostNet_x1*"')
+
+    add_bench(verb)
+    return parser
+
+
+def _add(verb: Any, name: str, run: Verb, summary: str) -> argparse.ArgumentParser:
+    return add_verb(verb, name, run, summary, EPILOGS[name])
+
+
+def _add_learning(verb: Any) -> None:
+    train = _add(verb, "train", verbs.train, "train a network")
     add_config_arguments(train)
     train.add_argument(
         "--check",
@@ -124,23 +135,25 @@ def build_parser() -> argparse.ArgumentParser:
         help="check the configuration and the data, tell what would run, and stop",
     )
 
-    evaluate = _add_verb(verb, "eval", verbs.evaluate, "measure a network")
+    evaluate = _add(verb, "eval", verbs.evaluate, "measure a network")
     add_config_arguments(evaluate, required=False)
     add_list_arguments(evaluate)
     _add_engine_arguments(evaluate)
 
-    infer = _add_verb(verb, "infer", verbs.infer, "classify pictures")
+
+def _add_infer(verb: Any) -> None:
+    infer = _add(verb, "infer", verbs.infer, "classify pictures")
     add_config_arguments(infer, required=False)
     infer.add_argument("inputs", nargs="*", metavar="PICTURE", help="picture files or folders")
     infer.add_argument("--artifact", metavar="FOLDER", help="an exported folder, instead of -c")
     infer.add_argument("--list", metavar="FILE", help="a file with one picture path per line")
-    infer.add_argument(
-        "--topk", type=_count, metavar="K", help="classes per picture (default: as configured)"
-    )
+    infer.add_argument("--topk", type=count, metavar="K", help="classes per picture (default: as configured)")
     infer.add_argument("--output", metavar="FILE", help="write results to FILE.jsonl, .csv or .json")
     _add_engine_arguments(infer)
 
-    predict = _add_verb(verb, "predict_cls", predict_cls, "classify with PaddleClas' inference_cls.yaml")
+
+def _add_predict_cls(verb: Any) -> None:
+    predict = _add(verb, "predict_cls", predict_cls, "classify with PaddleClas' inference_cls.yaml")
     predict.add_argument("-c", "--config", required=True, help="PaddleClas' inference_cls.yaml")
     predict.add_argument(
         "-o",
@@ -151,7 +164,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="replace or add a value: Global.use_gpu=False; may be repeated",
     )
 
-    export = _add_verb(verb, "export", verbs.export, "make a folder to ship")
+
+def _add_export(verb: Any) -> None:
+    export = _add(verb, "export", verbs.export, "make a folder to ship")
     add_config_arguments(export, required=False)
     export.add_argument(
         "--target",
@@ -172,7 +187,7 @@ def build_parser() -> argparse.ArgumentParser:
         "numbers stay the same (default: what measures fastest for the network)",
     )
     onnx = export.add_argument_group("with --target onnx")
-    onnx.add_argument("--opset", type=_count, metavar="N", help="version of the operators (default: 11)")
+    onnx.add_argument("--opset", type=count, metavar="N", help="version of the operators (default: 11)")
     onnx.add_argument(
         "--batch",
         type=_batch,
@@ -182,52 +197,26 @@ def build_parser() -> argparse.ArgumentParser:
     onnx.add_argument("--input-name", metavar="NAME", help="of the input (default: x)")
     onnx.add_argument("--output-name", metavar="NAME", help="of the output (default: prob)")
 
-    add_quantize_arguments(_add_verb(verb, "quantize", quantize, "make an ONNX folder of 8 bits"))
-
-    verify = _add_verb(verb, "verify", verbs.verify, "prove a shipped folder")
-    verify.add_argument("artifact", metavar="FOLDER", help="an exported folder")
-
-    models = _add_verb(verb, "models", verbs.models, "list the networks")
-    models.add_argument("pattern", nargs="?", default="*", help='shell pattern, "GhostNet_x1*"')
-
-    add_bench(verb)
-    return parser
-
 
 def _add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what runs an exported folder, and how."""
     parser.add_argument(
-        "--batch-size", type=_count, metavar="N", help="pictures per run (default: as configured, or 1)"
+        "--batch-size", type=count, metavar="N", help="pictures per run (default: as configured, or 1)"
     )
     parser.add_argument(
-        "--threads", type=_count, metavar="N", help="processors to work on pictures (default: all)"
+        "--threads", type=count, metavar="N", help="processors to work on pictures (default: all)"
     )
     parser.add_argument(
         "--engine",
-        help="what runs the --artifact: ghost, openvino, onednn, onednn_bf16, native, tensorrt, gpu; for "
-        "ONNX onnxruntime, openvino, ncnn, mnn; or auto, which measures those of this machine once (default: "
-        "what auto found, else the first of these)",
+        help=f"what runs the --artifact: for Paddle's {', '.join(paddle_inference.ENGINES)}; for ONNX "
+        f"{', '.join(engines.ENGINES)}; or auto, which measures those of this machine once (default: what "
+        "auto found, else the first of these)",
     )
     parser.add_argument(
         "--precision",
         choices=("fp32", "bf16", "fp16"),
         help="numbers that the engine computes with (default: fp32)",
     )
-
-
-def _add_verb(
-    verbs_parser: Any, name: str, run: Callable[[argparse.Namespace], int], summary: str
-) -> argparse.ArgumentParser:
-    """Add a verb, whose description is the docstring of what runs it."""
-    parser: argparse.ArgumentParser = verbs_parser.add_parser(
-        name,
-        help=summary,
-        description=inspect.cleandoc(run.__doc__ or ""),
-        epilog=EPILOGS[name],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=run)
-    return parser
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -239,17 +228,4 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     # Paddle's advice to its own developers: nothing here is compiled by it, and frozen batch norm is meant.
     warnings.filterwarnings("ignore", message="No ccache found")
     warnings.filterwarnings("ignore", message="When training, we now always track global mean")
-    options = build_parser().parse_args(arguments)
-    try:
-        code: int = options.run(options)
-    except GhostError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone (`ppghost models | head -1`); there is nobody left to tell.
-        sys.stderr.close()
-        return 1
-    return code
+    return run_verb(build_parser().parse_args(arguments))

@@ -26,7 +26,7 @@ from ppghost.errors import ArtifactError, DataError, GhostError, ToolMissingErro
 from ppghost.export.onnx import MODEL_FILE
 from ppghost.export.paddle_inference import ENGINES, PaddlePredictor, Settings, check_engine
 from ppghost.export.target import load_target
-from ppghost.export.tuning import usable_processors
+from ppghost.machine import usable_processors
 from ppghost.predict import Classifier, Predictor
 from ppghost.results import printable
 from ppghost.vision import Labels, Pipeline

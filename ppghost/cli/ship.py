@@ -24,7 +24,7 @@ from ppghost.artifact import Artifact, read_artifact
 from ppghost.config import Config, shipped_file
 from ppghost.errors import ConfigError, DataError
 from ppghost.export.target import load_target
-from ppghost.export.tuning import usable_processors
+from ppghost.machine import usable_processors
 from ppghost.predict import Classifier, count_pictures, find_pictures, score_pictures
 from ppghost.results import json_line, printable, results_file
 from ppghost.vision import Labels, Pipeline

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -83,7 +85,7 @@ class EngineNetwork:
         engine: what users call it.
         precision: the numbers that it computes with.
         version: of the engine.
-        seconds: how long the engine alone took for the last run where it has a process of its own, else 0.
+        seconds: how long the engine alone took for the last run.
 
     Raises:
         GhostError: as `open_engine`.
@@ -98,6 +100,7 @@ class EngineNetwork:
             "input_shape": order.input_shape,
             "batch": order.batch_size,
         }
+        self.seconds = 0.0
         self._process: Optional[EngineProcess] = None
         self._run: Optional[Callable[[np.ndarray], np.ndarray]]
         if order.python is None:
@@ -105,11 +108,6 @@ class EngineNetwork:
         else:
             self._process = EngineProcess(order.python, order.engine.name, job)
             self.version, self._rows, self._run = self._process.version, self._process.rows, self._process
-
-    @property
-    def seconds(self) -> float:
-        """How long the engine alone took for the last run; 0 where it runs in this process."""
-        return 0.0 if self._process is None else self._process.seconds
 
     def clone(self) -> EngineNetwork:
         """Return another predictor of the same model, with one thread; it is released by itself."""
@@ -122,6 +120,7 @@ class EngineNetwork:
 
         Raises:
             GhostError: the rows have another shape, the engine cannot compute them, or it crashed.
+            ArtifactError: it does not give a row of scores for each of them.
         """
         shape = self._order.input_shape
         if self._run is None:
@@ -138,15 +137,23 @@ class EngineNetwork:
 
     def _compute(self, images: np.ndarray) -> np.ndarray:
         assert self._run is not None, "it was checked"
-        if self._process is not None:
-            return self._run(images)
+        start = time.perf_counter()
         try:
-            return self._run(images)
+            outputs = self._run(images)
+        except GhostError:
+            raise
         except Exception as error:
             # The engines' errors have no common base but this one.
             raise ArtifactError(
-                f"The engine '{self._order.engine.name}' cannot compute {self._order.model}: {error}"
+                f"The engine '{self.engine}' cannot compute {self._order.model}: {error}"
             ) from error
+        self.seconds = time.perf_counter() - start if self._process is None else self._process.seconds
+        if outputs.ndim < 2 or len(outputs) != len(images) or outputs.size != math.prod(outputs.shape[:2]):
+            raise ArtifactError(
+                f"'{self._order.model}' gives {list(outputs.shape)} for {len(images)} rows; accepted: "
+                "[N, classes]."
+            )
+        return outputs.reshape(len(images), -1)
 
     def __enter__(self) -> EngineNetwork:
         """Return itself."""

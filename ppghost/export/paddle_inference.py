@@ -21,8 +21,8 @@ import numpy as np
 
 from ppghost.cache import cache_dir, make_folder
 from ppghost.errors import ArtifactError, GhostError, ToolMissingError
-from ppghost.export.tuning import cpu_flags
 from ppghost.files import sha256_of
+from ppghost.machine import cpu_flags
 from ppghost.runtime.predictor import PRECISIONS as GHOST_PRECISIONS
 
 _BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")  # the last one is ARM's

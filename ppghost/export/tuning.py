@@ -11,7 +11,6 @@ Never imports Paddle: other targets tune their engines here as well.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import importlib.metadata
 import json
@@ -36,6 +35,7 @@ from ppghost.config.bind import bind_plain
 from ppghost.config.types import Choice
 from ppghost.errors import ConfigError, GhostError, OutputError
 from ppghost.files import replaced_file, sha256_of
+from ppghost.machine import cpu_facts, usable_processors
 
 _LOG = logging.getLogger(__name__)
 
@@ -92,31 +92,9 @@ class Tuning:
         return ", ".join(f"{engine} {time:.2f} ms" for engine, time in times)
 
 
-def usable_processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@functools.cache
-def _cpu_facts() -> tuple[str, frozenset[str]]:
-    """Return the CPU's name and what it can do; no flags where the system does not tell them in a file."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine(), frozenset()
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    flags = facts.get("flags") or facts.get("Features") or ""
-    return facts.get("model name", platform.machine()), frozenset(flags.split())
-
-
-def cpu_flags() -> frozenset[str]:
-    """Return the names of what this CPU can do, as Linux writes them; empty where it cannot be told."""
-    return _cpu_facts()[1]
-
-
 def holds_for(artifact: Artifact, wish: Wish) -> dict[str, Any]:
     """Return everything that a measurement depends on, as plain values."""
-    name, flags = _cpu_facts()
+    name, flags = cpu_facts()
     return {
         "cpu": name,
         "flags": hashlib.sha256(" ".join(sorted(flags)).encode()).hexdigest()[:12],

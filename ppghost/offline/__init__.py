@@ -6,7 +6,7 @@
     truth       what the pictures show: `name label` lines
     scoring     top-1 to top-5, exact
     onnx_header what an ONNX file says about its inputs, read without onnx
-    onnx_process ONNX Runtime in a process of its own, in place of a device
+    stand_in    ONNX Runtime in place of a device
 
 What is special to one device is in its folder of `deploy/`. Ground: never paddle.
 """

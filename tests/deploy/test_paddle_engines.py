@@ -27,8 +27,9 @@ from ppghost.export.paddle_inference import (
     check_engine,
 )
 from ppghost.export.target import load_target
-from ppghost.export.tuning import PRECISION_RTOL, cpu_flags
+from ppghost.export.tuning import PRECISION_RTOL
 from ppghost.export.verify import check_predictor
+from ppghost.machine import cpu_flags
 from ppghost.predict import Classifier, ClonablePredictor
 from ppghost.runtime import GhostPredictor
 

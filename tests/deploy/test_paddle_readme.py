@@ -16,7 +16,7 @@ import pytest
 
 from ppghost.cli.main import main
 from ppghost.export.paddle_inference import ENGINES
-from ppghost.export.tuning import cpu_flags
+from ppghost.machine import cpu_flags
 from ppghost.zoo import build_model
 from tests.deploy.test_paddle_predict_cls import PADDLECLAS
 from tests.export.toys import calibrated

@@ -124,7 +124,7 @@ def test_an_answer_holds_for_what_it_was_measured_on(
         ["openvino", "onednn", "onednn", "onednn"]
     )
     for name, stand_in in (
-        ("_cpu_facts", lambda: ("Another CPU", frozenset({"sse2"}))),
+        ("cpu_facts", lambda: ("Another CPU", frozenset({"sse2"}))),
         ("usable_processors", lambda: 96),
         ("_installed", lambda packages: {"paddlepaddle": "3.0.0"}),
     ):

@@ -21,6 +21,8 @@ ROCK = (
     "ppghost.cache",
     "ppghost.arithmetic",
     "ppghost.native",
+    "ppghost.machine",
+    "ppghost.protobuf",
 )
 GROUND = (
     "ppghost.vision",

@@ -1,7 +1,7 @@
 """The network alone: one engine with one model file, asked for outputs and for the time of a batch.
 
 The job gives `engine`, `threads`, `golden` (a .npz whose `tensor` are input rows), and what the engine needs:
-`artifact`, `file`, `weights`, `options`. To load is to make the network ready; the facts are told after the
+`artifact`, `files`, `options`. To load is to make the network ready; the facts are told after the
 first prediction. The orders are
 
     what="score", batch, rows, output, reference    write the outputs for the rows of a .npy file
@@ -26,6 +26,12 @@ Run = Callable[[Any], Any]
 """`float32 [N, 3, H, W]` to `float32 [N, classes]`."""
 
 _TRIALS = 5
+# Engine -> its package, and what the setting is called in which its file in `ppghost/engines/inside` runs it.
+_SHIPPED = {
+    "onnxruntime": ("onnxruntime", "all optimisations"),
+    "mnn": ("MNN", "precision high"),
+    "ncnn": ("ncnn", "one by one"),
+}
 
 
 @dataclass
@@ -80,7 +86,7 @@ def paddle_inference(job: dict[str, Any]) -> tuple[str, Load]:
 
 def paddle_predictor(inference: Any, job: dict[str, Any]) -> tuple[Any, Run, Callable[[], Any]]:
     """Return a predictor on oneDNN, and what copies in and out."""
-    config = inference.Config(job["file"], job["weights"])
+    config = inference.Config(*job["files"])
     config.disable_gpu()
     config.disable_glog_info()
     config.set_mkldnn_cache_capacity(10)
@@ -95,33 +101,33 @@ def paddle_predictor(inference: Any, job: dict[str, Any]) -> tuple[Any, Run, Cal
     return predictor, source.copy_from_cpu, sink.copy_to_cpu
 
 
-def onnxruntime(job: dict[str, Any]) -> tuple[str, Load]:
-    """ONNX Runtime on the CPU with all of its graph optimisations."""
-    import onnxruntime as ort
+def shipped_engine(job: dict[str, Any]) -> tuple[str, Load]:
+    """An engine that ppghost ships to, run by the same file of `ppghost/engines/inside`."""
+    package, setting = _SHIPPED[job["engine"]]
+    importlib.import_module(package)
+    engine = importlib.import_module(f".run_{job['engine']}", __package__)
 
     def load() -> Loaded:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = job["threads"]
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = 3  # it names each constant that it removes
-        session = ort.InferenceSession(job["file"], options, providers=["CPUExecutionProvider"])
-        name = session.get_inputs()[0].name
-        return Loaded(lambda _: {"all optimisations": lambda images: session.run(None, {name: images})[0]})
+        ready = [engine.load({**job, "batch": 1})]
 
-    return f"onnxruntime {ort.__version__}", load
+        def settings_of(batch: int) -> dict[str, Run]:
+            if ready[0].rows not in (None, batch):
+                ready[0] = engine.load({**job, "batch": batch})
+            return {setting: ready[0].run}
+
+        return Loaded(settings_of)
+
+    return f"{package} {version_of(package)}", load
 
 
 def openvino(job: dict[str, Any]) -> tuple[str, Load]:
     """OpenVINO: the latency hint; for batches also the throughput hint, each stream with its part."""
     import openvino as ov
 
-    core = ov.Core()
-    common = {"INFERENCE_NUM_THREADS": job["threads"], **job["options"]}
+    engine = importlib.import_module(".run_openvino", __package__)
 
     def compiled(batch: int, hint: str) -> Any:
-        model = core.read_model(job["file"])
-        model.reshape([batch, *job["input_shape"]])
-        return core.compile_model(model, "CPU", {**common, "PERFORMANCE_HINT": hint})
+        return engine.compiled(job, batch, {**job["options"], "PERFORMANCE_HINT": hint})
 
     def load() -> Loaded:
         ready = {1: compiled(1, "LATENCY")}
@@ -152,64 +158,6 @@ def _in_streams(queue: Any, images: Any, streams: int) -> Any:
         queue.start_async([part], place)
     queue.wait_all()
     return np.concatenate(parts)
-
-
-def mnn(job: dict[str, Any]) -> tuple[str, Load]:
-    """MNN's interpreter in float32."""
-    import MNN
-
-    def load() -> Loaded:
-        interpreter = MNN.Interpreter(job["file"])
-        session = interpreter.createSession(
-            {"backend": "CPU", "precision": "high", "numThread": job["threads"]}
-        )
-        source = interpreter.getSessionInput(session)
-
-        def settings_of(batch: int) -> dict[str, Run]:
-            interpreter.resizeTensor(source, (batch, *job["input_shape"]))
-            interpreter.resizeSession(session)
-            sink = interpreter.getSessionOutput(session)
-
-            def host_tensor(array: Any) -> Any:
-                return MNN.Tensor(array.shape, MNN.Halide_Type_Float, array, MNN.Tensor_DimensionType_Caffe)
-
-            def run(images: Any) -> Any:
-                source.copyFromHostTensor(host_tensor(images))
-                interpreter.runSession(session)
-                outputs = host_tensor(np.empty(sink.getShape(), np.float32))
-                sink.copyToHostTensor(outputs)
-                return np.array(outputs.getNumpyData())
-
-            return {"precision high": run}
-
-        return Loaded(settings_of)
-
-    return f"MNN {version_of('MNN')}", load
-
-
-def ncnn(job: dict[str, Any]) -> tuple[str, Load]:
-    """Run ncnn in float32; it has no batches: one picture after the other."""
-    import ncnn as engine
-
-    def load() -> Loaded:
-        net = engine.Net()
-        net.opt.num_threads = job["threads"]
-        for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
-            setattr(net.opt, f"use_{name}", False)
-        net.load_param(job["file"])
-        net.load_model(job["weights"])
-
-        def run(images: Any) -> Any:
-            rows = []
-            for image in images:
-                extractor = net.create_extractor()
-                extractor.input("in0", engine.Mat(image))
-                rows.append(np.array(extractor.extract("out0")[1]))
-            return np.stack(rows)
-
-        return Loaded(lambda _: {"one by one": run})
-
-    return f"ncnn {version_of('ncnn')}", load
 
 
 def timm(job: dict[str, Any]) -> tuple[str, Load]:
@@ -245,11 +193,9 @@ def timm(job: dict[str, Any]) -> tuple[str, Load]:
 ENGINES: dict[str, Callable[[dict[str, Any]], tuple[str, Load]]] = {
     "ours": ours,
     "paddle": paddle_inference,
-    "onnxruntime": onnxruntime,
     "openvino": openvino,
-    "mnn": mnn,
-    "ncnn": ncnn,
     "timm": timm,
+    **dict.fromkeys(_SHIPPED, shipped_engine),
 }
 
 

@@ -21,10 +21,11 @@ from typing import Any, TextIO
 
 def load_part(name: str) -> Any:
     """Return the module in the file `name`.py beside this one."""
-    # A package made here, whose only module folder is this one: the parts import each other by `from .`, and
-    # neither ppghost's own modules nor this folder stand in the way of anybody's import.
+    # A package made here, whose module folders are this one and that of the engines: files import each other
+    # by `from .`, and neither ppghost's own modules nor these folders stand in the way of anybody's import.
     package = types.ModuleType("inside")
-    package.__path__ = [str(Path(__file__).resolve().parent)]
+    here = Path(__file__).resolve().parent
+    package.__path__ = [str(here), str(here.parents[1] / "engines" / "inside")]
     sys.modules["inside"] = package
     return importlib.import_module(f"inside.{name}")
 
