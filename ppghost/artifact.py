@@ -53,6 +53,7 @@ GRAPHS = ("stock", "folded", "fused")
 _OWN_NAMES = frozenset(
     {FACTS_FILE, LINES_FILE, LABELS_FILE, GOLDEN_FILE, REPORT_FILE, TUNING_FILE}
     | {f"inference.{suffix}" for suffix in ("json", "pdmodel", "ghost", "pdiparams", "pdiparams.info")}
+    | {"ppghost.json", "golden_input.bin", "golden_output.bin", "golden_picture.png"}  # of the target lite
 )
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 

@@ -34,6 +34,8 @@ _OUTPUT_NUMBER = re.compile(r"_[0-9]+$")
 _SAMPLE_NUMBER = re.compile(r"sample_id_([0-9]+)_output_")
 # A batch size that is computed back may be off by the rounding of two printed numbers.
 _WHOLE = 1e-3
+# How many letters of a wrong name are told.
+_NAME_SHOWN = 200
 
 
 @dataclass(frozen=True)
@@ -174,8 +176,9 @@ def _results_of(summary_path: Path) -> Results:
     inputs = by_stem(given for given, _ in pairs)
     files: dict[str, Path] = {}
     taken: dict[Path, str] = {}
-    for given, made in pairs:
-        stem, path = stem_of(given), _locate(summary_path, made)
+    places = _places(summary_path, [made for _, made in pairs])
+    for (given, made), path in zip(pairs, places):
+        stem = stem_of(given)
         if path in taken:
             raise DataError(
                 f"'{summary_path}' names the result '{made}' for '{taken[path]}' and for '{stem}'."
@@ -201,24 +204,36 @@ def _pair(summary_path: Path, index: str, info: Any) -> tuple[Path, Path]:
     return Path(names[0][0]), Path(names[1][0])
 
 
-def _locate(summary_path: Path, made: Path) -> Path:
-    """Return where a result lies: beside the summary, as in a folder that was copied, else as written."""
+def _places(summary_path: Path, results: Sequence[Path]) -> list[Path]:
+    """Return where the results lie: beside the summary, as in a folder that was copied, else as written.
+
+    All of them in one way: the folder that was copied may still be there, and be another run's by now.
+
+    Raises:
+        DataError: one is not there.
+    """
     folders = [summary_path.parent]
     if summary_path.name.endswith(_BENCH_SUFFIX):
         folders.insert(0, summary_path.with_name(summary_path.name[: -len(_BENCH_SUFFIX)]))
-    for path in (*(folder / made.name for folder in folders), made):
-        if path.is_file():
-            return Path(os.path.realpath(path))
-    raise DataError(
-        f"'{summary_path}' names the result '{made}', which is neither there nor beside the summary. Copy "
-        "the "
-        "whole folder of the run."
-    )
+    # `os.path.isfile`, for which a name that the system cannot even look up is none.
+    found = [
+        next((path for path in (folder / made.name for folder in folders) if os.path.isfile(path)), None)
+        for made in results
+    ]
+    if not any(found):
+        found = [made if os.path.isfile(made) else None for made in results]
+    for made, path in zip(results, found):
+        if path is None:
+            raise DataError(
+                f"'{summary_path}' names the result '{printable(str(made))[:_NAME_SHOWN]}', which is neither "
+                "there nor beside the summary with the others. Copy the whole folder of the run."
+            )
+    return [Path(os.path.realpath(path)) for path in found if path is not None]
 
 
 def _check_unnamed(summary_path: Path, named: set[Path], inputs: set[Path]) -> None:
     """Raise DataError if there are results that the summary does not name: it is of another run."""
-    suffixes = {path.suffix for path in named}
+    suffixes = {path.suffix for path in named if path.suffix[1:].lower() in FORMATS}
     for folder in {path.parent for path in named}:
         for path in folder.iterdir():
             is_result = path.suffix in suffixes and Path(path.name) not in inputs

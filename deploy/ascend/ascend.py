@@ -30,15 +30,16 @@ import throughput  # noqa: E402
 from ais_summary import Results, find_results, speed_of  # noqa: E402
 
 from ppghost.artifact import read_artifact  # noqa: E402
+from ppghost.bench.report import write_json  # noqa: E402
 from ppghost.cli.program import (  # noqa: E402
     add_class_num,
     add_threads,
     add_verb,
     count,
     picture_bar,
+    place,
     prepare_inputs,
     run_verb,
-    write_json,
 )
 from ppghost.errors import ConfigError  # noqa: E402
 from ppghost.files import replaced_file  # noqa: E402
@@ -159,7 +160,7 @@ def score(options: argparse.Namespace) -> int:
     for k in range(1, MOST + 1):
         print(f"top{k}_acc {scored.accuracy(k):.4f}")
     if options.output is not None:
-        write_json(Path(options.output), score_data(scored, options.class_num, results))
+        write_json(score_data(scored, options.class_num, results), Path(options.output))
     return 0
 
 
@@ -186,7 +187,7 @@ def report(options: argparse.Namespace) -> int:
     measured = [speed_of(Path(path)) for path in options.summary]
     print(throughput.table(measured), end="")
     if options.output is not None:
-        write_json(Path(options.output), throughput.as_data(measured))
+        write_json(throughput.as_data(measured), Path(options.output))
     return 0
 
 
@@ -219,7 +220,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_preparing(verbs: Any) -> None:
     verb = add_verb(verbs, "prepare", prepare)
-    verb.add_argument("pictures", metavar="PICTURES", help="a folder, or one picture")
+    verb.add_argument("pictures", type=place, metavar="PICTURES", help="a folder, or one picture")
     verb.add_argument("bins", metavar="BINS", help="the folder to write")
     _add_way(verb)
     verb.add_argument("--aipp", action="store_true", help="uint8 [H, W, 3] for a model with AIPP")
@@ -227,7 +228,7 @@ def _add_preparing(verbs: Any) -> None:
 
     verb = add_verb(verbs, "info", info)
     verb.add_argument("kind", choices=("bin", "jpg"), help="what is listed: bins, or the pictures themselves")
-    verb.add_argument("folder", metavar="FOLDER")
+    verb.add_argument("folder", type=place, metavar="FOLDER")
     verb.add_argument("list", metavar="LIST", help="the file to write")
     verb.add_argument("width", nargs="?", type=count, metavar="WIDTH", help="of the bins")
     verb.add_argument("height", nargs="?", type=count, metavar="HEIGHT", help="of the bins")

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from ppghost.engines.onnx_header import OnnxHeader, read_onnx_header
 from ppghost.errors import ConfigError, ToolMissingError
-from ppghost.offline.onnx_header import OnnxHeader, read_onnx_header
 from ppghost.vision import Pipeline
 from ppghost.vision.variants import levels_of
 
@@ -89,7 +89,7 @@ def plan(
     header = read_onnx_header(model)
     name, shape = _checked_input(model, header)
     conversions = []
-    for batch in batches:
+    for batch in dict.fromkeys(batches):
         if batch not in _BATCHES:
             raise ConfigError(f"The batch size is {batch}; accepted: 1 to {_BATCHES[-1]}.")
         if shape[0] not in (None, batch):

@@ -3,7 +3,7 @@
 set -euo pipefail
 
 if [ "$#" -lt 3 ]; then
-  echo "usage: bash deploy/ascend/run.sh MODEL.onnx PICTURES LABELS [FOLDER] [CLASSES]" >&2
+  echo "usage: bash deploy/ascend/run.sh MODEL.onnx PICTURES LABELS [FOLDER] [CLASSES] [OPTION OF prepare]..." >&2
   exit 2
 fi
 model=$1 pictures=$2 labels=$3 folder=${4:-ascend_run} classes=${5:-1000}
@@ -11,7 +11,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 ascend() { "${PYTHON:-python3}" "$here/ascend.py" "$@"; }
 
 mkdir -p "$folder"
-ascend prepare "$pictures" "$folder/bins"
+ascend prepare "$pictures" "$folder/bins" "${@:6}"
 ascend info bin "$folder/bins" "$folder/bins.info" 224 224
 ascend convert "$model" --print-only
 for batch in 1 8; do

@@ -20,9 +20,9 @@ from ais_summary import SUMMARY_FILE, write_summary
 from bins import list_bins, read_bins
 
 from ppghost.engines import EngineNetwork
+from ppghost.engines.onnx_header import read_onnx_header
 from ppghost.errors import DataError, ToolMissingError
 from ppghost.offline.names import stem_of
-from ppghost.offline.onnx_header import read_onnx_header
 from ppghost.offline.outputs import write_scores
 from ppghost.offline.preparing import claim_folder, read_record
 from ppghost.offline.stand_in import open_stand_in

@@ -97,6 +97,7 @@ class OnnxTarget:
             artifact.facts.input_shape,
             threads=wish.threads,
             batch_size=wish.batch_size,
+            precision=artifact.facts.precision,
         )
 
     def _chosen(self, artifact: Artifact, engine: Optional[str], wish: Wish) -> str:

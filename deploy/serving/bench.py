@@ -51,15 +51,17 @@ from tqdm import tqdm  # noqa: E402
 from ppghost.artifact import read_artifact  # noqa: E402
 from ppghost.bench.findings import artifact_facts, provenance  # noqa: E402
 from ppghost.bench.report import MEGABYTE, check_plotting, write_json  # noqa: E402
-from ppghost.cli.console import EXIT_INTERRUPTED  # noqa: E402
-from ppghost.errors import DataError, GhostError  # noqa: E402
-from ppghost.export.tuning import usable_processors  # noqa: E402
+from ppghost.cli.program import count, run_verb  # noqa: E402
+from ppghost.errors import DataError  # noqa: E402
+from ppghost.machine import usable_processors  # noqa: E402
 from ppghost.predict import Classifier, find_pictures  # noqa: E402
 from ppghost.results import printable  # noqa: E402
 from ppghost.vision.decode import read_picture  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 PADDLECLAS_ENGINE = "onednn"
+# What the service calls its engine -> what `ppghost infer` calls it.
+ENGINES = {"ghost": "ghost", "paddle": PADDLECLAS_ENGINE}
 MOST_PICTURES = 200
 WARM_UP_S = 2.0
 SOAK_CLIENTS, SOAK_HEAD = 16, 1000
@@ -132,7 +134,7 @@ def measure_load(options: argparse.Namespace) -> Load:
     with tempfile.TemporaryDirectory(prefix="ppghost-load-") as name, contextlib.ExitStack() as stack:
         logs = Path(name)
         service = stack.enter_context(start_service(options.folder, options.override, logs))
-        engine = service.told["engine"]
+        engine = ENGINES[service.told["engine"]]
         servers = {SERVICE: service}
         for one in dict.fromkeys((engine, PADDLECLAS_ENGINE)):
             servers[f"naive, {one}"] = stack.enter_context(start_naive(options.folder, one, logs))
@@ -176,7 +178,7 @@ def soak(options: argparse.Namespace) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(prefix="ppghost-soak-") as name, contextlib.ExitStack() as stack:
         service = stack.enter_context(start_service(options.folder, options.override, Path(name)))
-        work = Work(options.folder, options.pictures, service.told["engine"])
+        work = Work(options.folder, options.pictures, ENGINES[service.told["engine"]])
         stack.callback(work.close)
         bad = bad_cases(work.pictures[0], _limit_of_pictures(service))
         checked = Checked({**work.good, **bad})
@@ -226,13 +228,6 @@ def soak_lines(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def _natural(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number of at least 1")
-    return number
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the program's arguments."""
     parser = argparse.ArgumentParser(
@@ -241,10 +236,10 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("folder", metavar="FOLDER", help="an exported folder")
     add("pictures", metavar="PICTURES", help=f"a folder of JPEGs; the first {MOST_PICTURES} are sent")
-    add("--clients", type=_natural, nargs="+", default=[1, 4, 16, 64], metavar="N", help="default: 1 4 16 64")
-    add("--seconds", type=_natural, default=4, metavar="S", help="of one turn (default: %(default)s)")
-    add("--rounds", type=_natural, default=3, metavar="N", help="turns of each row (default: %(default)s)")
-    add("--soak", type=_natural, metavar="N", help="send N mixed requests to the service instead")
+    add("--clients", type=count, nargs="+", default=[1, 4, 16, 64], metavar="N", help="default: 1 4 16 64")
+    add("--seconds", type=count, default=4, metavar="S", help="of one turn (default: %(default)s)")
+    add("--rounds", type=count, default=3, metavar="N", help="turns of each row (default: %(default)s)")
+    add("--soak", type=count, metavar="N", help="send N mixed requests to the service instead")
     add("--output", metavar="FILE", help="write everything to FILE as JSON")
     add("--plot", metavar="FILE", help="draw the load table to FILE.png; needs matplotlib")
     add(
@@ -255,6 +250,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="a setting of the service: limits.queue=8; may be repeated",
     )
+    parser.set_defaults(run=run)
     return parser
 
 
@@ -280,14 +276,7 @@ def run(options: argparse.Namespace) -> int:
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the program; return its exit code."""
-    try:
-        return run(build_parser().parse_args(arguments))
-    except GhostError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    return run_verb(build_parser().parse_args(arguments))
 
 
 if __name__ == "__main__":

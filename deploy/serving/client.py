@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 from threading import local
-from typing import Any, Callable, Optional
+from typing import Callable, Optional
 
 ROOT = Path(__file__).resolve().parents[2]
 if (ROOT / "ppghost").is_dir():
@@ -35,11 +35,11 @@ from protocol import (  # noqa: E402 - the checkout must be found first, here an
     request_of,
 )
 
-from ppghost.cli.console import EXIT_INTERRUPTED, logging_to  # noqa: E402
+from ppghost.cli.console import logging_to  # noqa: E402
+from ppghost.cli.program import count, run_verb, shown  # noqa: E402
 from ppghost.cli.ship import Answer, pictures_at, show_json, tell  # noqa: E402
-from ppghost.errors import DataError, GhostError  # noqa: E402
+from ppghost.errors import DataError  # noqa: E402
 from ppghost.predict import in_order  # noqa: E402
-from ppghost.results import printable  # noqa: E402
 from ppghost.vision import Prediction, to_results  # noqa: E402
 from ppghost.vision.decode import read_picture  # noqa: E402
 
@@ -98,7 +98,7 @@ def answers_for(connection: Connection, paths: Sequence[Path], retries: int) -> 
     except RefusedError as error:
         if len(read) > 1:
             return [answer for path in paths for answer in answers_for(connection, [path], retries)]
-        failures.update({path: str(error) for path, _ in read})
+        failures.update({path: shown(str(error)) for path, _ in read})
         found = ()
     results = {path: to_results([best], [str(path)])[0] for (path, _), best in zip(read, found)}
     return [(str(path), results.get(path), failures.get(path)) for path in paths]
@@ -139,13 +139,6 @@ def classify(options: argparse.Namespace) -> int:
         return tell(answers_of_service(options, pictures.paths), pictures, options.output, show_json)
 
 
-def _count(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number of at least 1")
-    return number
-
-
 def _natural(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"'{text}' is no whole number of at least 0")
@@ -175,10 +168,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="http://HOST:PORT, https://HOST or grpc://HOST:PORT (default: %(default)s)",
     )
     parser.add_argument(
-        "--concurrency", type=_count, default=4, metavar="N", help="requests at once (default: %(default)s)"
+        "--concurrency", type=count, default=4, metavar="N", help="requests at once (default: %(default)s)"
     )
     parser.add_argument(
-        "--batch", type=_count, default=1, metavar="N", help="pictures in a request (default: %(default)s)"
+        "--batch", type=count, default=1, metavar="N", help="pictures in a request (default: %(default)s)"
     )
     parser.add_argument(
         "--retries",
@@ -191,23 +184,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--timeout", type=_seconds, default=30.0, metavar="S", help="seconds for an answer (default: 30)"
     )
     parser.add_argument("--output", metavar="FILE", help="write results to FILE.jsonl, .csv or .json")
+    parser.set_defaults(run=classify)
     return parser
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the program; return its exit code."""
-    options: Any = build_parser().parse_args(arguments)
-    try:
-        return classify(options)
-    except GhostError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone; there is nobody left to tell
-        return 1
+    return run_verb(build_parser().parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -216,7 +216,7 @@ def write_plot(load: Load, path: Path) -> None:
         rates.errorbar(places, middles, yerr=whiskers, label=server, color=colour, marker="o", capsize=3)
         for percent, style in ((50, "-"), (99, "--")):
             values = [row.percentile_ms(percent) for row in rows]
-            latencies.plot(places, values, style, color=colour, marker="o", label=f"{server}, p{percent}")
+            latencies.plot(places, values, style, color=colour, marker="o")
     for row in load.rows:
         if row.server == NO_SERVER:
             label = f"no server, {row.clients} threads"
@@ -224,11 +224,11 @@ def write_plot(load: Load, path: Path) -> None:
     rates.set_ylim(bottom=0)
     rates.set_ylabel("requests/s, median and range of the rounds")
     latencies.set_yscale("log")
-    latencies.set_ylabel("ms from request to answer")
+    latencies.set_ylabel("ms from request to answer: p50, and p99 dashed")
     for panel in (rates, latencies):
         panel.set_xticks(places, [str(count) for count in counts])
         panel.set_xlabel("clients that ask at once")
         panel.grid(alpha=0.3)
-        panel.legend(fontsize="small")
+    figure.legend(loc="outside lower center", ncols=4)
     figure.suptitle(f"{load.facts['model']}, {load.facts['cpus']} CPU(s) shared by servers and clients")
     write_figure(figure, path)

@@ -32,10 +32,10 @@ import cv2  # noqa: E402 - the checkout must be found first, here and below
 import numpy as np  # noqa: E402
 from protocol import MALFORMED, RESULT_KEY  # noqa: E402
 
-from ppghost.artifact import Artifact, read_artifact  # noqa: E402
-from ppghost.cli.console import EXIT_INTERRUPTED  # noqa: E402
-from ppghost.errors import DataError, GhostError  # noqa: E402
-from ppghost.export.tuning import usable_processors  # noqa: E402
+from ppghost.artifact import read_artifact  # noqa: E402
+from ppghost.cli.program import count, run_verb  # noqa: E402
+from ppghost.errors import DataError  # noqa: E402
+from ppghost.machine import usable_processors  # noqa: E402
 from ppghost.predict import Classifier, Predictor  # noqa: E402
 
 PAGE = Path(__file__).resolve().parent / "page" / "index.html"
@@ -64,14 +64,6 @@ class _OneAtATime:
         self._predictor.__exit__(kind, error, traceback)
 
 
-def _sides(artifact: Artifact) -> dict[str, int]:
-    """Return the sides that the page draws: of the resized picture's shorter side, and of the crop."""
-    words = {name: value or {} for op in artifact.pipeline.to_list() for name, value in op.items()}
-    short = words.get("ResizeImage", {}).get("resize_short")
-    crop = words.get("CropImage", {}).get("size")
-    return {"resize_short": short, "crop": crop} if short and crop else {}
-
-
 class Naive(http.server.ThreadingHTTPServer):
     """The server; its network is warm.
 
@@ -91,7 +83,7 @@ class Naive(http.server.ThreadingHTTPServer):
         self.classifier.predictor(np.zeros((1, *artifact.facts.input_shape), np.float32))
         self.classifier.predictor = _OneAtATime(self.classifier.predictor)
         self.model = {"name": artifact.facts.name, "version": artifact.facts.version}
-        self.info = {"model": self.model, **_sides(artifact)}
+        self.info = {"model": self.model, "transform_ops": artifact.pipeline.to_list()}
         super().__init__(address, Handler)
 
 
@@ -161,26 +153,25 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=18090, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--engine", help="as of `ppghost infer` (default: the usual one)")
     parser.add_argument(
-        "--threads", type=int, default=usable_processors(), help="of a run (default: %(default)s)"
+        "--threads", type=count, default=usable_processors(), help="of a run (default: %(default)s)"
     )
+    parser.set_defaults(run=serve)
     return parser
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Serve until Ctrl-C; return the exit code."""
-    options = build_parser().parse_args(arguments)
+def serve(options: argparse.Namespace) -> int:
+    """Serve until Ctrl-C or SIGTERM."""
     cv2.setNumThreads(1)
-    try:
-        server = Naive((options.host, options.port), options.folder, options.engine, options.threads)
+    with Naive((options.host, options.port), options.folder, options.engine, options.threads) as server:
         url = f"http://{options.host}:{server.server_port}"
         print(json.dumps({"event": "ready", "http": url}), flush=True)
         server.serve_forever()
-    except GhostError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
     return 0
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run the program; return its exit code."""
+    return run_verb(build_parser().parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -24,9 +24,9 @@ from vamc import BUILD_IN, CALIBRATIONS, VACC_CODE, Build, info_text, yaml_text
 from vdsp import FORMS, file_name, vdsp_of, vdsp_text
 
 from ppghost.artifact import Artifact
+from ppghost.engines.onnx_header import OnnxHeader, read_onnx_header
 from ppghost.errors import ArtifactError, OutputError
 from ppghost.files import replaced_folder, sha256_of
-from ppghost.offline.onnx_header import OnnxHeader, read_onnx_header
 from ppghost.vision.variants import PADDLECLAS, levels_of
 
 SCHEMA = 1

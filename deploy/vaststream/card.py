@@ -18,8 +18,8 @@ import numpy as np
 from npz_files import output_name, read_datalist, read_levels, write_output
 from vdsp import BUILD_IN, CROPPED, SDK, Vdsp, is_for_cropped, pipeline_of, read_vdsp
 
+from ppghost.engines.onnx_header import read_onnx_header
 from ppghost.errors import ConfigError, DataError, ToolMissingError
-from ppghost.offline.onnx_header import read_onnx_header
 from ppghost.offline.preparing import claim_folder, read_record
 from ppghost.offline.stand_in import open_stand_in
 from ppghost.predict import in_order
@@ -72,6 +72,22 @@ class Speed:
     engine: str
     mean_ms: float
     throughput: float
+
+
+def check_shape(run: Run, text: str) -> None:
+    """Make sure that a shape, as vamp takes it, is that of the description.
+
+    Args:
+        run: with the description.
+        text: "[3,224,224]".
+
+    Raises:
+        ConfigError: it is another one, or no shape.
+    """
+    _, vdsp = read_vdsp(run.vdsp)
+    expected = f"[3,{vdsp.crop},{vdsp.crop}]"
+    if "".join(text.split()) != expected:
+        raise ConfigError(f"The shape is {text}; '{run.vdsp}' gives {expected}. Give that, or leave -s out.")
 
 
 def vamp_command(run: Run) -> list[str]:
@@ -131,7 +147,7 @@ def run_onnxruntime(run: Run, threads: int, progress: Callable[[int, int], objec
     header = read_onnx_header(Path(run.model))
     _check_way(run, inputs, header.metadata.get("preprocessing"))
     seconds: list[float] = []
-    network, shape = open_stand_in(Path(run.model), run.batch, threads)
+    network, shape = open_stand_in(Path(run.model), run.batch, threads, is_compiled=True)
     with network:
         if shape != (3, vdsp.crop, vdsp.crop):
             raise ConfigError(

@@ -3,10 +3,11 @@
 set -euo pipefail
 
 if [ "$#" -lt 3 ]; then
-  echo "usage: bash deploy/vaststream/run.sh ONNX_FOLDER PICTURES LABELS [FOLDER] [CLASSES]" >&2
+  echo "usage: bash deploy/vaststream/run.sh ONNX_FOLDER PICTURES LABELS|--synsets=FILE [FOLDER] [CLASSES]" >&2
   exit 2
 fi
 artifact=$1 pictures=$2 labels=$3 folder=${4:-vaststream_run} classes=${5:-1000}
+case "$labels" in --synsets=*) ;; *) labels=--labels=$labels ;; esac
 here=$(cd "$(dirname "$0")" && pwd)
 vaststream() { "${PYTHON:-python3}" "$here/vaststream.py" "$@"; }
 
@@ -19,5 +20,5 @@ vaststream infer "$folder"/bundle/*.onnx --engine onnxruntime \
   --datalist "$folder/npz.txt" --path_output "$folder/output"
 vaststream decode "$folder/npz.txt" "$folder/output" "$folder/result.txt" "$folder/bundle/label/imagenet.txt" \
   --class-num "$classes"
-vaststream score "$folder/output" --datalist "$folder/npz.txt" --labels "$labels" --class-num "$classes" \
+vaststream score "$folder/output" --datalist "$folder/npz.txt" "$labels" --class-num "$classes" \
   --output "$folder/score.json"

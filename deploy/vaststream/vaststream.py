@@ -31,15 +31,16 @@ import vamc  # noqa: E402
 from classes import classes_by_folder, classes_by_stem, read_names, read_synsets  # noqa: E402
 
 from ppghost.artifact import read_artifact  # noqa: E402
+from ppghost.bench.report import write_json  # noqa: E402
 from ppghost.cli.program import (  # noqa: E402
     add_class_num,
     add_threads,
     add_verb,
     count,
     picture_bar,
+    place,
     prepare_inputs,
     run_verb,
-    write_json,
 )
 from ppghost.errors import ConfigError, DataError  # noqa: E402
 from ppghost.offline.preparing import RECORD_FILE, Record, claim_folder, write_record  # noqa: E402
@@ -163,6 +164,8 @@ def infer(options: argparse.Namespace) -> int:
         options.instances,
         options.processes,
     )
+    if options.shape is not None:
+        card.check_shape(run, options.shape)
     if options.engine == "vamp":
         card.run_vamp(run)
         return 0
@@ -202,7 +205,7 @@ def score(options: argparse.Namespace) -> int:
     print("[VACC]:  " + " ".join(f"{name}: {rate}" for name, rate in rates.items()))
     if options.output is not None:
         tree = {"pictures": scored.total, "hits": list(scored.hits), **rates}
-        write_json(Path(options.output), tree)
+        write_json(tree, Path(options.output))
     return 0
 
 
@@ -294,7 +297,9 @@ def _add_bundling(verbs: Any) -> None:
 
 def _add_running(verbs: Any) -> None:
     verb = add_verb(verbs, "image2npz", image2npz)
-    verb.add_argument("--dataset_path", required=True, metavar="PICTURES", help="a folder, or one picture")
+    verb.add_argument(
+        "--dataset_path", type=place, required=True, metavar="PICTURES", help="a folder, or one picture"
+    )
     verb.add_argument("--target_path", required=True, metavar="NPZ", help="the folder to write")
     verb.add_argument(
         "--text_path", default="npz.txt", metavar="LIST", help="list to write (default: %(default)s)"
@@ -313,6 +318,7 @@ def _add_running(verbs: Any) -> None:
     verb.add_argument("--datalist", metavar="LIST", help="the inputs, as image2npz lists them")
     verb.add_argument("--path_output", metavar="OUT", help="the folder to write")
     verb.add_argument("-b", "--batch", type=count, default=1, metavar="N", help="default: %(default)s")
+    verb.add_argument("-s", "--shape", metavar="[3,H,W]", help="of an input; vamp gets the description's")
     verb.add_argument("-i", "--instances", type=count, default=1, metavar="N", help="of the model, by vamp")
     verb.add_argument("-p", "--processes", type=count, default=1, metavar="N", help="that feed them, by vamp")
     add_threads(verb)

@@ -251,8 +251,9 @@ def read_vdsp(path: Union[str, Path]) -> tuple[str, Vdsp]:
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"The description '{path}' cannot be read: {error}.") from error
     except (KeyError, TypeError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else "a value is of another kind"
         raise ConfigError(
-            f"'{path}' is no description of what the vision processor does ({error!r}). Write one: "
+            f"'{path}' is no description of what the vision processor does: {why}. Write one: "
             "vaststream.py bundle"
         ) from error
     expected = _flat(FORMS[form](vdsp))[1]

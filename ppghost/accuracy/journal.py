@@ -212,12 +212,24 @@ def _parse(line: bytes, place: str) -> Answer:
         failure = value.get("failure")
         class_ids = tuple(value["class_ids"]) if failure is None else ()
         scores = tuple(value["scores"]) if failure is None else ()
-        answer = Answer(str(value["file_name"]), value["label"], class_ids, scores, failure)
-        is_whole = all(type(each) is int for each in (answer.label, *class_ids))
+        answer = Answer(value["file_name"], value["label"], class_ids, scores, failure)
+        is_whole = _is_whole(answer)
     except (KeyError, TypeError):
         is_whole = False
-    if not is_whole or (failure is None and not class_ids):
+    if not is_whole:
         raise DataError(
             f"{place} is no prediction: the file was edited or damaged. Remove it and start anew."
         )
     return answer
+
+
+def _is_whole(answer: Answer) -> bool:
+    """Say whether what was read is of the right types, every class has a score, and none comes twice."""
+    texts = (answer.name, "" if answer.failure is None else answer.failure)
+    return (
+        all(isinstance(text, str) for text in texts)
+        and all(type(number) is int for number in (answer.label, *answer.class_ids))
+        and bool(answer.class_ids) == (answer.failure is None)
+        and len(set(answer.class_ids)) == len(answer.class_ids) == len(answer.scores)
+        and all(isinstance(score, float) and 0 <= score <= 1 for score in answer.scores)
+    )

@@ -22,7 +22,7 @@ from ppghost.bench.findings import Comparison, Measurement, Setting
 from ppghost.bench.programs import REFERENCE
 from ppghost.bench.workers import Pace, Progress, Race, Worker, WorkerEnded, started_worker
 from ppghost.environments import PADDLECLAS, PADDLECLAS_2, Environment
-from ppghost.errors import GhostError, OutputError
+from ppghost.errors import GhostError, OutputError, VerificationError
 from ppghost.vision import shapes
 
 PACE = Pace(turn_seconds=2.0, most_calls=2000)
@@ -170,32 +170,23 @@ def measure_pictures(
     with ExitStack() as stack:
         workers: dict[str, Worker] = {}
         truth: list[int] = []
-        for name in names:
-            program = PICTURES_PROGRAMS[name]
+        for program in (PICTURES_PROGRAMS[name] for name in names):
             if program.environment not in pythons:
                 continue
             progress(0, f"start of {program.title}")
             try:
                 job = job_of(program, files, pictures, threads)
+                python = pythons[program.environment]
                 worker = stack.enter_context(
-                    started_worker(
-                        job, pythons[program.environment], threads, is_ours=program.environment is None
-                    )
+                    started_worker(job, python, threads, is_ours=program.environment is None)
                 )
-                result.frameworks[f"{name}, from files"] = worker.hear()["framework"]
-                classes = worker.ask(what="classes", calls=CHECKED_PICTURES)["classes"]
-                if name == REFERENCE:
-                    result.parts[setting.model] = worker.ask(what="parts", calls=CHECKED_PICTURES)
+                classes = _first_answers(worker, program, setting, result)
+                truth = truth or classes
+                _check_agreement(classes, truth)
             except (GhostError, WorkerEnded) as error:
                 result.missing.append(_sentence(setting, program, str(error)))
                 continue
-            truth = truth or classes
-            agreement = float(np.mean([one == other for one, other in zip(classes, truth)]))
-            if agreement < LEAST_AGREEMENT:
-                reason = f"it sees the same best class in {agreement:.0%} of the pictures only."
-                result.missing.append(_sentence(setting, program, reason))
-                continue
-            workers[name] = worker
+            workers[program.name] = worker
         race = Race(workers, PACE, {"what": "time"})
         race.run(rounds, deadline, progress)
     result.missing += [
@@ -204,6 +195,32 @@ def measure_pictures(
     result.measurements += [
         Measurement(setting, name, series.ms, series.peak_bytes) for name, series in race.series.items()
     ]
+
+
+def _first_answers(
+    worker: Worker, program: PicturesProgram, setting: Setting, result: Comparison
+) -> list[int]:
+    """Note what runs the program and, of ours, the parts of its work; return the classes that it sees.
+
+    Raises:
+        WorkerEnded: it died.
+    """
+    result.frameworks[f"{program.name}, from files"] = worker.hear()["framework"]
+    classes: list[int] = worker.ask(what="classes", calls=CHECKED_PICTURES)["classes"]
+    if program.name == REFERENCE:
+        result.parts[setting.model] = worker.ask(what="parts", calls=CHECKED_PICTURES)
+    return classes
+
+
+def _check_agreement(classes: Sequence[int], truth: Sequence[int]) -> None:
+    """Make sure that a program sees what the first one sees.
+
+    Raises:
+        VerificationError: in too many pictures it sees another class.
+    """
+    agreement = float(np.mean([one == other for one, other in zip(classes, truth)]))
+    if agreement < LEAST_AGREEMENT:
+        raise VerificationError(f"it sees the same best class in {agreement:.0%} of the pictures only.")
 
 
 def _sentence(setting: Setting, program: PicturesProgram, reason: str) -> str:

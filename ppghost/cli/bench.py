@@ -23,6 +23,7 @@ from ppghost.bench.pictures import PICTURES_PROGRAMS
 from ppghost.bench.programs import DEFAULT_PATTERNS, MODELS, OUR_ENGINES, programs_named
 from ppghost.bench.workers import Progress
 from ppghost.cli.console import logging_to
+from ppghost.cli.phone import add_phone_actions
 from ppghost.errors import ConfigError
 from ppghost.machine import usable_processors
 from ppghost.predict import list_pictures
@@ -66,7 +67,7 @@ gigabytes, some minutes, which --minutes does not count. One that cannot be made
 left out. Close other programs while it runs; "min..max" tells how quiet the machine was.
 """
 # Options that only one of the two measurements has, with the defaults.
-_OF_INFERENCE = {
+_OF_INFERENCE: dict[str, Any] = {
     "batches": [1, 8, 32],
     "graphs": [],
     "pictures": None,
@@ -86,6 +87,14 @@ def add_bench(verbs: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_what(bench)
+    _add_of_inference(bench)
+    _add_how(bench)
+    add_phone_actions(bench)
+    bench.set_defaults(run=bench_speed)
+
+
+def _add_what(bench: argparse.ArgumentParser) -> None:
     add = bench.add_argument
     add("--train", action="store_true", help="measure training steps instead of inference")
     add("--models", nargs="+", choices=MODELS, help="default: GhostNet_x1_0; with --train: all")
@@ -102,6 +111,17 @@ def add_bench(verbs: Any) -> None:
         metavar="N",
         help="default: 1 and 2; with --train: one number, all CPUs",
     )
+    add(
+        "--sizes",
+        nargs="+",
+        type=int,
+        choices=training.SIZES,
+        help="with --train: sides of the pictures; default: all",
+    )
+
+
+def _add_of_inference(bench: argparse.ArgumentParser) -> None:
+    add = bench.add_argument
     add("--batches", nargs="+", type=int, metavar="N", help="pictures in a call (default: 1 8 32)")
     add(
         "--part",
@@ -113,13 +133,10 @@ def add_bench(verbs: Any) -> None:
     add("--pictures", metavar="FOLDER", help="JPEG files to classify (default: drawn ones)")
     add("--weights", metavar="FILE", help="trained weights of the one model (default: random ones)")
     add("--size", type=int, metavar="PIXELS", help="height and width of the input (default: 224)")
-    add(
-        "--sizes",
-        nargs="+",
-        type=int,
-        choices=training.SIZES,
-        help="with --train: sides of the pictures; default: all",
-    )
+
+
+def _add_how(bench: argparse.ArgumentParser) -> None:
+    add = bench.add_argument
     add("--rounds", type=int, default=10, help="most turns of each program in a setting (default: 10)")
     add(
         "--minutes",
@@ -129,7 +146,6 @@ def add_bench(verbs: Any) -> None:
     )
     add("--json", metavar="FILE", help="also write every round to FILE")
     add("--plot", metavar="FILE.png", help="also draw the medians (needs matplotlib)")
-    bench.set_defaults(run=bench_speed)
 
 
 def bench_speed(options: argparse.Namespace) -> int:

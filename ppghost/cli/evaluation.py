@@ -10,6 +10,7 @@ import contextlib
 import csv
 import json
 import logging
+import math
 import os
 import sys
 import time
@@ -27,7 +28,7 @@ from ppghost.artifact import FACTS_FILE, Artifact, digest_of, read_artifact
 from ppghost.cli.console import logging_to
 from ppghost.cli.ship import threads_of
 from ppghost.data.lists import PictureList, check_distinct, check_labels, check_presence, read_list
-from ppghost.errors import ConfigError, DataError
+from ppghost.errors import ConfigError, DataError, OutputError
 from ppghost.export.target import load_target
 from ppghost.files import replaced_file, sha256_of
 from ppghost.offline.scoring import MOST
@@ -66,7 +67,7 @@ def add_list_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--delimiter",
-        type=lambda text: text.replace("\\t", "\t"),
+        type=_delimiter,
         metavar="TEXT",
         help="what parts path and label, such as '\\t' (default: the last blank)",
     )
@@ -88,6 +89,12 @@ def add_list_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the --output of another run over the same list: tell on how many pictures both name one class",
     )
+
+
+def _delimiter(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("an empty text parts nothing")
+    return text.replace("\\t", "\t")
 
 
 def check_has_no_list_options(options: argparse.Namespace) -> None:
@@ -152,7 +159,7 @@ def evaluate_artifact(options: argparse.Namespace) -> int:
         GhostError: an argument, the list, the folder or the engine cannot be used.
     """
     _check(options)
-    with logging_to(None):
+    with logging_to(None), _opened_early(options.json) as figures:
         artifact = read_artifact(Path(options.artifact))
         pictures = _read_pictures(options, artifact)
         engine_options = {
@@ -171,7 +178,18 @@ def evaluate_artifact(options: argparse.Namespace) -> int:
                 if options.output is not None:
                     _LOG.info("Stopped; to go on, repeat the command with --resume.")
                 raise
-        return _report(job, result, options)
+        return _report(job, result, options, figures)
+
+
+@contextlib.contextmanager
+def _opened_early(path: Optional[str]) -> Iterator[Optional[Path]]:
+    """Yield where to write what becomes `path`; whether that can be written is known before the work."""
+    if path is None:
+        yield None
+        return
+    with replaced_file(Path(path)) as part:
+        part.touch()
+        yield part
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -186,6 +204,9 @@ def _check(options: argparse.Namespace) -> None:
         raise ConfigError(
             "Two of --data, --output, --csv, --json and --against are one file; give each its own."
         )
+    for path in (options.output, options.csv, options.json):
+        if path is not None and os.path.isdir(path):
+            raise OutputError(f"Cannot write {path}: it is a folder; choose a file name.")
 
 
 def _files(options: argparse.Namespace) -> list[str]:
@@ -273,18 +294,26 @@ def _give(answer: Answer, takers: list[Callable[[Answer], Any]]) -> None:
 
 def _run(job: _Job, predictor: Predictor, result: _Result, takers: list[Callable[[Answer], Any]]) -> None:
     """Run the network on the pictures that are not counted yet."""
-    done, total = result.accuracy.pictures, len(job.pictures)
+    done, total, batch_size = result.accuracy.pictures, len(job.pictures), job.options["batch_size"]
+    started = time.monotonic()
+
+    def paths() -> Iterator[Path]:
+        # The first one is asked for when every worker has its network; opening those is not measured.
+        nonlocal started
+        started = time.monotonic()
+        yield from map(job.pictures.path, range(done, total))
+
     scored = score_pictures(
         predictor,
         job.artifact.pipeline,
-        (job.pictures.path(index) for index in range(done, total)),
-        batch_size=job.options["batch_size"],
-        workers=job.options["threads"],
+        paths(),
+        batch_size=batch_size,
+        # A worker may be a process with the network in it: none for whom no batch is left.
+        workers=max(1, min(job.options["threads"], math.ceil((total - done) / batch_size))),
     )
     gives_logits = job.artifact.facts.output == "logits"
     # tqdm shows no bar where standard error is no terminal.
     bar = tqdm(total=total, initial=done, unit="picture", disable=None if done < total else True)
-    started = time.monotonic()
     with contextlib.closing(scored), bar:
         for index, one in enumerate(scored, start=done):
             name, label = job.pictures.name(index), int(job.pictures.labels[index])
@@ -354,8 +383,8 @@ def _table(path: Path, labels: Optional[Labels]) -> Iterator[Callable[[Answer], 
             yield write
 
 
-def _report(job: _Job, result: _Result, options: argparse.Namespace) -> int:
-    """Tell the figures, write them, and return the exit code."""
+def _report(job: _Job, result: _Result, options: argparse.Namespace, figures: Optional[Path]) -> int:
+    """Tell the figures, write them to the file `figures`, and return the exit code."""
     accuracy, total = result.accuracy, len(job.pictures)
     if not accuracy.tally.total:
         raise DataError(f"None of the {total} pictures of {options.data} could be read; see the lines above.")
@@ -368,10 +397,9 @@ def _report(job: _Job, result: _Result, options: argparse.Namespace) -> int:
         print(line)
     if result.agreement is not None:
         _LOG.info("%s", _agreement_line(result.agreement, options.against))
-    if options.json is not None:
-        with replaced_file(Path(options.json)) as part:
-            text = json.dumps(_to_dict(job, result, options), ensure_ascii=False, indent=2)
-            part.write_bytes((printable(text) + "\n").encode())
+    if figures is not None:
+        text = json.dumps(_to_dict(job, result, options), ensure_ascii=False, indent=2)
+        figures.write_bytes((printable(text) + "\n").encode())
     if accuracy.broken:
         _LOG.error("%d of %d pictures could not be read; they are not counted.", accuracy.broken, total)
     sys.stdout.flush()

@@ -74,8 +74,8 @@ The third one can be killed and repeated; the last one tells on how many picture
                    --output folder_int8
   ppghost infer --artifact folder_int8 picture.jpg
 
-The calibration mse counts a picture's errors in relation to its own values, so wild ones do not decide.
-The folder is for ONNX Runtime; it was quantised with its rounding.
+All calibrations but minmax count a picture's values in relation to their size, so wild ones do not decide.
+The folder was made and proven with ONNX Runtime; int8 is not faster on every CPU, and the report says so.
 """,
     "verify": """example:
   ppghost verify inference

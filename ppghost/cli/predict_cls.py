@@ -18,8 +18,7 @@ from tqdm import tqdm
 
 from ppghost.artifact import FACTS_FILE, Artifact, check_artifact, read_artifact, shippable
 from ppghost.cli.console import logging_to
-from ppghost.cli.ship import answers_of, pictures_at, tell, threads_of
-from ppghost.config import shipped_file
+from ppghost.cli.ship import answers_of, pictures_at, read_labels, tell, threads_of
 from ppghost.config.inference_cls import Global, InferenceCls, Topk, load_inference_cls
 from ppghost.engines import open_engine
 from ppghost.errors import ArtifactError, DataError, GhostError, ToolMissingError
@@ -196,10 +195,7 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def _labels_of(topk: Topk, artifact: Optional[Artifact]) -> Optional[Labels]:
-    """Return the names of the classes.
-
-    Where the label file is not there, which PaddleClas passes over, the artifact's own names or the ImageNet
-    names that come with ppghost stand in, and the log says so.
+    """Return the names of the classes; where PaddleClas passes over a missing file, others stand in.
 
     Raises:
         DataError: the file is missing and nothing fitting stands in, or it is no label file.
@@ -211,20 +207,9 @@ def _labels_of(topk: Topk, artifact: Optional[Artifact]) -> Optional[Labels]:
     if topk.class_id_map_file is None:
         return None
     path = Path(topk.class_id_map_file)
-    if path.exists():
-        return Labels.read(path, topk.delimiter)
-    if artifact is not None and artifact.labels is not None:
-        _LOG.info("%s is not there; the exported network's own class names are used.", path)
-        return artifact.labels
-    shipped = shipped_file(path.name)
-    if shipped is None:
-        raise DataError(
-            f"PostProcess.Topk.class_id_map_file is '{path}', which does not exist. Give a file of lines "
-            "'id name', or none: -o PostProcess.Topk.class_id_map_file=null"
-        )
-    _LOG.info("%s is not there; the class names that come with ppghost are used: %s", path, shipped)
-    labels = Labels.read(shipped, topk.delimiter)
-    if artifact is not None and len(labels) != artifact.facts.class_num:
+    own = None if artifact is None else artifact.labels
+    labels = read_labels(path, topk.delimiter, "PostProcess.Topk.class_id_map_file", own)
+    if artifact is not None and not path.exists() and len(labels) != artifact.facts.class_num:
         raise DataError(
             f"{path} is not there, and the {len(labels)} ImageNet names that come with ppghost do not fit "
             f"the {artifact.facts.class_num} classes of {artifact.facts.name}. "

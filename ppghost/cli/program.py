@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import json
 import sys
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +19,8 @@ from tqdm import tqdm
 
 from ppghost.cli.console import EXIT_INTERRUPTED
 from ppghost.errors import GhostError
-from ppghost.files import replaced_file
 from ppghost.machine import usable_processors
 from ppghost.offline.preparing import Encode, prepare_files
-from ppghost.results import printable
 
 IMAGENET_CLASSES = 1000
 
@@ -39,7 +37,7 @@ def run_verb(options: argparse.Namespace) -> int:
     try:
         return run(options)
     except GhostError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        print(f"error: {shown(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
@@ -48,6 +46,16 @@ def run_verb(options: argparse.Namespace) -> int:
         # The reader of our output has gone (`ppghost models | head -1`); there is nobody left to tell.
         sys.stderr.close()
         return 1
+
+
+def shown(text: str) -> str:
+    """Return a text as a terminal may show it: control characters in names, and no UTF-8, are escaped."""
+    return "".join(
+        letter.encode("unicode_escape").decode()
+        if unicodedata.category(letter) in ("Cc", "Cs") and letter != "\n"
+        else letter
+        for letter in text
+    )
 
 
 def add_verb(
@@ -82,6 +90,13 @@ def count(text: str) -> int:
     return number
 
 
+def place(text: str) -> str:
+    """Return the path of a file or folder, for `type=` of an argument; an empty one would be this folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty; write . for this folder")
+    return text
+
+
 def add_threads(verb: argparse.ArgumentParser) -> None:
     """Declare `--threads`: all processors that this process may use, unless given."""
     verb.add_argument(
@@ -94,16 +109,6 @@ def add_class_num(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--class-num", type=count, default=IMAGENET_CLASSES, metavar="N", help="default: %(default)s"
     )
-
-
-def write_json(path: Path, tree: Mapping[str, Any]) -> None:
-    """Write plain values as JSON.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    with replaced_file(path) as part:
-        part.write_text(json.dumps(tree, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 @contextmanager
@@ -134,6 +139,6 @@ def prepare_inputs(targets: Mapping[Path, Path], encode: Encode, threads: int) -
         for made in prepare_files(targets, encode, threads):
             if made.failure is not None:
                 failures[made.source] = made.failure
-                tqdm.write(printable(f"{made.source}: {made.failure}"), file=sys.stderr)
+                tqdm.write(shown(f"{made.source}: {made.failure}"), file=sys.stderr)
             show(1, len(targets))
     return failures

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from ppghost.artifact import Artifact, read_artifact
 from ppghost.config import Config, shipped_file
+from ppghost.config.sections import Infer
 from ppghost.errors import ConfigError, DataError
 from ppghost.export.target import load_target
 from ppghost.machine import usable_processors
@@ -87,11 +88,55 @@ def exporter_of(options: argparse.Namespace) -> Callable[..., Artifact]:
         return lambda net, out, **facts: target.export(net, out, **facts)
 
     def export_in_two_steps(net: Any, out: Path, **facts: Any) -> Artifact:
+        # An engine may run another graph fastest than Paddle does.
+        facts["graph"] = facts.get("graph") or getattr(target, "graph", None)
         with tempfile.TemporaryDirectory(prefix="ppghost-") as folder:
             source = export_network(net, Path(folder) / "paddle", **facts)
             return target.export(source, out, **given)
 
     return export_in_two_steps
+
+
+def export_config(
+    config: Config, how: Infer, export_to: Callable[..., Artifact], graph: Optional[str]
+) -> Artifact:
+    """Export the trained network of a configuration to `Global.save_inference_dir`.
+
+    Args:
+        config: names network and folder.
+        how: its section `Infer`.
+        export_to: what `exporter_of` returned.
+        graph: one of `ppghost.artifact.GRAPHS`; None for the default.
+
+    Raises:
+        GhostError: weights or labels cannot be used, or the export fails.
+    """
+    from paddle.utils import unique_name
+
+    from ppghost.train.networks import build_finished_net
+    from ppghost.train.run import prepare_device
+
+    post_process = how.PostProcess or Topk(5)
+    if not isinstance(post_process, Topk):
+        name, post_process = type(post_process).__name__, Topk(5)
+        _LOG.warning(
+            "Infer.PostProcess is %s; an exported folder names the %d best classes instead.",
+            name,
+            post_process.topk,
+        )
+    labels = labels_of(config)
+    prepare_device(config)
+    with unique_name.guard():
+        return export_to(
+            build_finished_net(config),
+            Path(config.Global.save_inference_dir).expanduser(),
+            name=config.shipped.name,
+            image_shape=config.Global.image_shape,
+            pipeline=Pipeline(how.transforms),
+            labels=labels,
+            topk=post_process.topk,
+            graph=graph,
+        )
 
 
 def convert_artifact(options: argparse.Namespace) -> Artifact:
@@ -118,37 +163,55 @@ def convert_artifact(options: argparse.Namespace) -> Artifact:
 def labels_of(config: Config) -> Optional[Labels]:
     """Return the class names that a configuration points to; None where it points to none.
 
-    PaddleClas' recipes name a file of PaddleClas' own tree; where that is not there, the ImageNet names
-    that come with ppghost stand in, and the log says so. Names that do not fit the number of classes are
-    left out, and the log says that too.
+    Names that do not fit the number of classes are left out, and the log says so.
 
     Raises:
-        DataError: the file is missing or is no label file.
+        DataError: as `read_labels`.
     """
     post_process = config.Infer.PostProcess if config.Infer else None
     if not isinstance(post_process, Topk) or post_process.class_id_map_file is None:
         return None
     path = Path(post_process.class_id_map_file)
-    if not path.exists():
-        shipped = shipped_file(path.name)
-        if shipped is None:
-            raise DataError(
-                f"Infer.PostProcess.class_id_map_file is '{path}', which does not exist. Give a file of "
-                "lines 'id name', or none: -o Infer.PostProcess.class_id_map_file=null"
-            )
-        _LOG.info("%s is not there; the class names that come with ppghost are used: %s", path, shipped)
-        path = shipped
-    labels = Labels.read(path, post_process.delimiter)
+    labels = read_labels(path, post_process.delimiter, "Infer.PostProcess.class_id_map_file")
     if len(labels) != config.shipped.class_num:
         _LOG.warning(
             "%s has %d names, but Arch.class_num is %d: classes are told by number. Give the right file with "
             "-o Infer.PostProcess.class_id_map_file=...",
-            path,
+            labels.source,
             len(labels),
             config.shipped.class_num,
         )
         return None
     return labels
+
+
+def read_labels(path: Path, delimiter: Optional[str], key: str, own: Optional[Labels] = None) -> Labels:
+    """Return the class names of a label file, or those that stand in for it; the log says so.
+
+    PaddleClas' configurations name a file of PaddleClas' own tree. Where that is not there, the network's own
+    names stand in, else the ImageNet names that come with ppghost if the file is called as theirs.
+
+    Args:
+        path: the file.
+        delimiter: what parts id and name in it; None means one space.
+        key: of the configuration that names the file, for messages.
+        own: names that are known of the network.
+
+    Raises:
+        DataError: the file is missing and nothing stands in, or it is no label file.
+    """
+    if path.exists():
+        return Labels.read(path, delimiter)
+    if own is not None:
+        _LOG.info("%s is not there; the exported network's own class names are used.", path)
+        return own
+    shipped = shipped_file(path.name)
+    if shipped is None:
+        raise DataError(
+            f"{key} is '{path}', which does not exist. Give a file of lines 'id name', or none: -o {key}=null"
+        )
+    _LOG.info("%s is not there; the class names that come with ppghost are used: %s", path, shipped)
+    return Labels.read(shipped, delimiter)
 
 
 def pictures_of(options: argparse.Namespace, config: Optional[Config]) -> Pictures:

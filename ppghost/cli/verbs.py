@@ -25,8 +25,6 @@ from ppghost.cli.console import (
 from ppghost.cli.evaluation import check_has_no_list_options, evaluate_artifact
 from ppghost.config import Config, load_from_arguments
 from ppghost.errors import ConfigError
-from ppghost.vision import Pipeline
-from ppghost.vision.postprocess import Topk
 from ppghost.zoo import get_card, list_models
 
 if TYPE_CHECKING:
@@ -184,43 +182,16 @@ def export(options: argparse.Namespace) -> int:
         raise ConfigError(
             f"{config.source}: the Infer section is missing; it says how pictures are prepared."
         )
-    from paddle.utils import unique_name
-
-    from ppghost.train.networks import build_finished_net
-    from ppghost.train.run import prepare_device
-
     export_to = ship.exporter_of(options)
-    out = Path(config.Global.save_inference_dir).expanduser()
     with _console(config, "export.log") as console:
         _warn_of_random_weights(config, "are exported")
-        post_process = config.Infer.PostProcess or Topk(5)
-        if not isinstance(post_process, Topk):
-            name, post_process = type(post_process).__name__, Topk(5)
-            _LOG.warning(
-                "Infer.PostProcess is %s; an exported folder names the %d best classes instead.",
-                name,
-                post_process.topk,
-            )
-        labels = ship.labels_of(config)
-        prepare_device(config)
-        with unique_name.guard():
-            artifact = export_to(
-                build_finished_net(config),
-                out,
-                name=config.shipped.name,
-                image_shape=config.Global.image_shape,
-                pipeline=Pipeline(config.Infer.transforms),
-                labels=labels,
-                topk=post_process.topk,
-                graph=options.graph,
-            )
+        artifact = ship.export_config(config, config.Infer, export_to, options.graph)
         console.line(
             f"Verified: the forms of {artifact.facts.name} give the network's numbers, see verify.json "
             f"(graph: {artifact.facts.graph})"
         )
-        console.line(
-            f'Export succeeded! The inference model exported has been saved in "{out / "inference"}".'
-        )
+        place = artifact.folder / "inference"
+        console.line(f'Export succeeded! The inference model exported has been saved in "{place}".')
     return 0
 
 

@@ -3,11 +3,12 @@
     with open_engine("openvino", Path("model.onnx"), (3, 224, 224), threads=2) as network:
         scores = network(images)
 
-    table     which engines there are, where each lives, what it reads
-    network   an engine with a model as a predictor
-    process   the bridge to a process of another Python
-    files     model files of MNN and ncnn, made from ONNX once
-    inside/   one file for each engine; it runs wherever the engine is
+    table        which engines there are, where each lives, what it reads
+    network      an engine with a model as a predictor
+    process      the bridge to a process of another Python
+    files        model files of MNN and ncnn, made from ONNX once
+    onnx_header  what an ONNX file says about itself, read without onnx
+    inside/      one file for each engine; it runs wherever the engine is
 
 A new engine is a file in `inside/` and a row in `table`. Ground: never paddle.
 """

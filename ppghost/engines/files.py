@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Optional
 
 from ppghost.cache import cache_dir, locked
+from ppghost.engines.onnx_header import read_onnx_header
 from ppghost.engines.table import Engine
 from ppghost.environments import MNN, NCNN, Environment, ensure_environment
 from ppghost.errors import ArtifactError
 from ppghost.files import replaced_folder, sha256_of
-from ppghost.offline.onnx_header import read_onnx_header
 
 _LOG = logging.getLogger(__name__)
 

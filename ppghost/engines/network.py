@@ -33,6 +33,7 @@ class Order:
         input_shape: channels, height, width of a row.
         threads: how many threads the engine may use.
         batch_size: how many rows a call has, as a rule.
+        precision: the numbers that the model computes with.
         python: the Python of the engine's process; None for this process.
     """
 
@@ -41,11 +42,18 @@ class Order:
     input_shape: tuple[int, int, int]
     threads: int
     batch_size: int
+    precision: str
     python: Optional[Path]
 
 
 def open_engine(
-    name: str, model: Path, input_shape: tuple[int, int, int], *, threads: int = 1, batch_size: int = 1
+    name: str,
+    model: Path,
+    input_shape: tuple[int, int, int],
+    *,
+    threads: int = 1,
+    batch_size: int = 1,
+    precision: str = "fp32",
 ) -> EngineNetwork:
     """Return a predictor: in this process where the engine can be imported, else in one of its environment.
 
@@ -57,6 +65,7 @@ def open_engine(
         input_shape: C, H, W.
         threads: how many threads the engine may use, at least 1.
         batch_size: how many rows a call has, as a rule; any other number is right too.
+        precision: the numbers that the model computes with, for those who ask: "fp32", "int8".
 
     Raises:
         GhostError: there is no such engine, or it crashed.
@@ -70,7 +79,7 @@ def open_engine(
         python = ensure_environment(engine.environment)
     elif engine.is_alone:
         python = Path(sys.executable)
-    return EngineNetwork(Order(engine, Path(model), input_shape, threads, batch_size, python))
+    return EngineNetwork(Order(engine, Path(model), input_shape, threads, batch_size, precision, python))
 
 
 class EngineNetwork:
@@ -85,7 +94,7 @@ class EngineNetwork:
         engine: what users call it.
         precision: the numbers that it computes with.
         version: of the engine.
-        seconds: how long the engine alone took for the last run.
+        seconds: how long the engine alone took for the rows of the last call.
 
     Raises:
         GhostError: as `open_engine`.
@@ -93,7 +102,7 @@ class EngineNetwork:
 
     def __init__(self, order: Order) -> None:
         self._order = order
-        self.engine, self.precision = order.engine.name, "fp32"
+        self.engine, self.precision = order.engine.name, order.precision
         job = {
             "files": [str(path) for path in model_files(order.engine, order.model, order.input_shape)],
             "threads": order.threads,
@@ -131,6 +140,7 @@ class EngineNetwork:
             )
         images = np.ascontiguousarray(images, np.float32)
         rows = self._rows or len(images)
+        self.seconds = 0.0
         portions = [images[start : start + rows] for start in range(0, len(images), rows)]
         outputs = [self._compute(filled(portion, rows)) for portion in portions]
         return outputs[0] if len(images) == rows else np.concatenate(outputs)[: len(images)]
@@ -147,7 +157,7 @@ class EngineNetwork:
             raise ArtifactError(
                 f"The engine '{self.engine}' cannot compute {self._order.model}: {error}"
             ) from error
-        self.seconds = time.perf_counter() - start if self._process is None else self._process.seconds
+        self.seconds += time.perf_counter() - start if self._process is None else self._process.seconds
         if outputs.ndim < 2 or len(outputs) != len(images) or outputs.size != math.prod(outputs.shape[:2]):
             raise ArtifactError(
                 f"'{self._order.model}' gives {list(outputs.shape)} for {len(images)} rows; accepted: "

@@ -65,6 +65,19 @@ def fold_batch_norm(
     return (weight.astype(np.float64) * columns).astype(np.float32), bias.astype(np.float32)
 
 
+def folded_arrays(source: ConvBN) -> tuple[np.ndarray, np.ndarray]:
+    """Return weight and bias of the convolution that does what a trained `ConvBN` does before its ReLU."""
+    norm = source._batch_norm
+    return fold_batch_norm(
+        np.asarray(source._conv.weight),
+        np.asarray(norm.weight),
+        np.asarray(norm.bias),
+        np.asarray(norm._mean),
+        np.asarray(norm._variance),
+        norm._epsilon,
+    )
+
+
 def _convolution(
     weight: np.ndarray, bias: Optional[np.ndarray] = None, *, stride: int = 1, groups: int = 1
 ) -> nn.Conv2D:
@@ -101,15 +114,7 @@ class FoldedConv(nn.Layer):
 
     def __init__(self, source: ConvBN) -> None:
         super().__init__()
-        norm = source._batch_norm
-        weight, bias = fold_batch_norm(
-            np.asarray(source._conv.weight),
-            np.asarray(norm.weight),
-            np.asarray(norm.bias),
-            np.asarray(norm._mean),
-            np.asarray(norm._variance),
-            norm._epsilon,
-        )
+        weight, bias = folded_arrays(source)
         self.conv = _convolution(weight, bias, stride=source._conv._stride[0], groups=source._conv._groups)
         self._relu = source._relu
 

@@ -19,12 +19,15 @@ import numpy as np
 from paddle import nn
 
 from ppghost.errors import GhostError
-from ppghost.export.fuse import fold_batch_norm
+from ppghost.export.fuse import folded_arrays
 from ppghost.nets.blocks import ConvBN, SqueezeExcitation
 from ppghost.nets.ghostnet import GhostBottleneck, GhostModule, GhostNet
+from ppghost.protobuf import read_fields
 
 FORM = 1
-_FLOAT32 = 5  # in Paddle's TensorDesc
+# Numbers of the fields in Paddle's TensorDesc, the sizes one by one, and what it calls float32.
+_ELEMENT_TYPE, _SIZE = 1, 2
+_FLOAT32 = 5
 Word = Union[int, str]
 
 
@@ -112,26 +115,16 @@ def _extents(content: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _dims(description: bytes) -> Iterator[int]:
-    """Yield the sizes in a TensorDesc: field 1 is the element type, field 2, repeated, the sizes."""
-    place = 0
-    while place < len(description):
-        key = description[place]
-        value, place = _varint(description, place + 1)
-        if key == 0x08 and value != _FLOAT32:
+    """Yield the sizes in a TensorDesc.
+
+    Raises:
+        GhostError: its numbers are no float32.
+    """
+    for number, value in read_fields(memoryview(description)):
+        if number == _ELEMENT_TYPE and value != _FLOAT32:
             raise GhostError("The weights file holds other numbers than float32. Export in float32.")
-        if key == 0x10:
+        if number == _SIZE and isinstance(value, int):
             yield value
-
-
-def _varint(content: bytes, place: int) -> tuple[int, int]:
-    """Return a number of a protocol buffer, 7 bits a byte, and the place after it."""
-    value = shift = 0
-    while True:
-        byte = content[place]
-        value |= (byte & 0x7F) << shift
-        shift, place = shift + 7, place + 1
-        if byte < 0x80:
-            return value, place
 
 
 class _Conv(NamedTuple):
@@ -145,15 +138,8 @@ class _Conv(NamedTuple):
 
 
 def _folded(layer: ConvBN) -> _Conv:
-    norm, conv = layer._batch_norm, layer._conv
-    weight, bias = fold_batch_norm(
-        np.asarray(conv.weight),
-        np.asarray(norm.weight),
-        np.asarray(norm.bias),
-        np.asarray(norm._mean),
-        np.asarray(norm._variance),
-        norm._epsilon,
-    )
+    weight, bias = folded_arrays(layer)
+    conv = layer._conv
     return _Conv(weight, bias, "relu" if layer._relu else "none", conv._kernel_size[0], conv._stride[0])
 
 

@@ -17,7 +17,6 @@ import json
 import logging
 import os
 import random
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,8 +31,6 @@ from ppghost.artifact import (
     Golden,
     ModelFile,
     check_artifact,
-    placed,
-    read_artifact,
     read_golden,
     write_artifact,
 )
@@ -43,6 +40,7 @@ from ppghost.errors import ArtifactError, ConfigError, DataError, VerificationEr
 from ppghost.export.onnx import MODEL_FILE, metadata_of
 from ppghost.export.target import Target
 from ppghost.export.verify import centred, verify
+from ppghost.files import replaced_file
 from ppghost.predict import in_order
 from ppghost.vision.decode import read_picture
 
@@ -119,7 +117,7 @@ class Quantised:
 
     Attributes:
         candidates: in the order of the methods asked for.
-        best: the one nearest to the network in float, by `sqnr_db` on the calibration pictures.
+        best: the one nearest to the network in float, by `cosine` on the calibration pictures.
         nodes: the names of the nodes that compute in 8 bits.
         kept: the names of those kept in float.
         sensitivity: for each linear layer its name, kind, weight's shape and what it costs alone in 8 bits.
@@ -163,7 +161,7 @@ def prepare_rows(
         artifact: says how a picture becomes an input.
         pictures: to draw from, in an order that does not change from run to run.
         count: how many are needed.
-        out: gets `float32 [count, 3, H, W]` in NumPy's form; memory holds a few of them.
+        out: gets `float32 [count, 3, H, W]` as a .npy file; memory holds a few of them.
         seed: of the draw.
 
     Returns:
@@ -171,10 +169,10 @@ def prepare_rows(
 
     Raises:
         DataError: there are fewer that can be read, or the pipeline gives another shape.
+        OutputError: `out` cannot be written.
     """
     drawn = random.Random(seed).sample(range(len(pictures)), len(pictures))
     shape = artifact.facts.input_shape
-    rows = np.lib.format.open_memmap(out, "w+", np.float32, (count, *shape))
     taken: list[Path] = []
 
     def prepare(index: int) -> tuple[Path, Any]:
@@ -183,24 +181,29 @@ def prepare_rows(
         except DataError as error:
             return pictures[index], error
 
-    prepared = in_order(prepare, drawn, 2)
-    for path, row in prepared:
-        if len(taken) == count:
-            break
-        if isinstance(row, DataError):
-            _LOG.warning("%s is left out: %s", path, row)
-            continue
-        if row.shape != shape:
-            raise DataError(f"{path} becomes {list(row.shape)}, but the network takes {list(shape)}.")
-        rows[len(taken)] = row
-        taken.append(path)
-    rows.flush()
-    if len(taken) < count:
-        raise DataError(
-            f"{count} pictures are asked for, and {len(taken)} of {len(pictures)} can be used. Give more "
-            f"pictures, or ask for fewer: --batch-num {len(taken)} with --batch-size 1."
-        )
+    header = {"descr": "<f4", "fortran_order": False, "shape": (count, *shape)}
+    with replaced_file(out, flush=False) as part, part.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for path, row in in_order(prepare, drawn, 2):
+            if len(taken) == count:
+                break
+            if isinstance(row, DataError):
+                _LOG.warning("%s is left out: %s", path, row)
+                continue
+            if row.shape != shape:
+                raise DataError(f"{path} becomes {list(row.shape)}, but the network takes {list(shape)}.")
+            file.write(row.astype("<f4", copy=False).tobytes())
+            taken.append(path)
+        if len(taken) < count:
+            raise DataError(_too_few(count, len(taken), len(pictures)))
     return taken
+
+
+def _too_few(count: int, usable: int, given: int) -> str:
+    remedy = "Give more pictures"
+    if usable:
+        remedy += f", or ask for fewer: --batch-num {usable} with --batch-size 1"
+    return f"{count} pictures are asked for, and {usable} of {given} can be used. {remedy}."
 
 
 def quantise(artifact: Artifact, rows: Path, folder: Path, options: QuantizeOptions) -> Quantised:
@@ -265,9 +268,9 @@ def _reason(result: subprocess.CompletedProcess[str]) -> str:
 
 
 def ship(
-    source: Artifact, candidate: Candidate, versions: Mapping[str, str], out: Path, target: Target
-) -> Artifact:
-    """Write the artifact of a quantised network to `out`, proven to be what ONNX Runtime computes.
+    source: Artifact, candidate: Candidate, versions: Mapping[str, str], folder: Path, target: Target
+) -> None:
+    """Fill an empty folder with the artifact of a quantised network, proven to be what ONNX Runtime computes.
 
     Labels and preprocessing are those of the source, and so are the golden inputs; the outputs are the
     quantised network's.
@@ -276,12 +279,11 @@ def ship(
         source: the artifact in float.
         candidate: the network.
         versions: of the programs that made it.
-        out: a folder that is missing, empty, or holds an earlier export.
+        folder: empty; `ppghost.artifact.placed` gives one that appears only when all is done.
         target: the one that the artifact names and that verifies it.
 
     Raises:
         VerificationError: it is too far from the network in float, or ONNX Runtime gives other numbers.
-        OutputError: `out` cannot be written, or holds files that no export wrote.
     """
     cosine = candidate.fidelity["cosine"]
     if cosine < LEAST_COSINE:
@@ -294,17 +296,16 @@ def ship(
     old = facts.model("onnx")
     model = ModelFile("onnx", MODEL_FILE, None, old.input, old.output)
     golden = _own_golden(source, candidate.model)
-    with placed(out) as folder:
-        shutil.copyfile(candidate.model, folder / MODEL_FILE)
-        facts = dataclasses.replace(
-            facts,
-            precision="int8",
-            models=(model,),
-            tools={**facts.tools, **versions, "calibration": candidate.method},
-            files={},
-        )
-        verify(target, write_artifact(dataclasses.replace(source, folder=folder, facts=facts), golden))
-    return read_artifact(out)
+    with replaced_file(folder / MODEL_FILE) as part:
+        part.write_bytes(candidate.model.read_bytes())
+    facts = dataclasses.replace(
+        facts,
+        precision="int8",
+        models=(model,),
+        tools={**facts.tools, **versions, "calibration": candidate.method},
+        files={},
+    )
+    verify(target, write_artifact(dataclasses.replace(source, folder=folder, facts=facts), golden))
 
 
 def _own_golden(source: Artifact, model: Path) -> Golden:

@@ -46,6 +46,9 @@ class Target(Protocol):
         atol: the absolute difference from golden that is tolerated everywhere.
         rtol: by which share of a row's largest logit a logit may differ from golden besides.
         engine_rtol: the same for engines that have a share of their own.
+
+    One that consumes an artifact may also have `graph`: the graph that its engine runs fastest, where that is
+    not Paddle's fastest.
     """
 
     name: str

@@ -5,7 +5,6 @@
     outputs     the scores of one picture as npy, bin or txt
     truth       what the pictures show: `name label` lines
     scoring     top-1 to top-5, exact
-    onnx_header what an ONNX file says about its inputs, read without onnx
     stand_in    ONNX Runtime in place of a device
 
 What is special to one device is in its folder of `deploy/`. Ground: never paddle.

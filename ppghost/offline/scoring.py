@@ -67,6 +67,10 @@ class Tally:
 def best_classes(scores: np.ndarray, most: int = MOST) -> list[int]:
     """Return the ids of the best classes, best first, in the order that `rank_of` counts by.
 
+    Of classes with equal scores the one with the lower id comes first: so the scorers of the published
+    pipelines count, which sort descending (`argsort(-scores)`). Naming classes goes by PaddleClas' order, see
+    `ppghost.vision.top_k`.
+
     Args:
         scores: float [C], finite.
         most: how many; cut to C.
@@ -75,10 +79,7 @@ def best_classes(scores: np.ndarray, most: int = MOST) -> list[int]:
 
 
 def rank_of(scores: np.ndarray, label: int) -> int:
-    """Return how many classes come before the true one: 0 where it is the best.
-
-    Of classes with equal scores the one with the lower id comes first, so a result does not depend on how a
-    sort happens to go.
+    """Return how many classes come before the true one in the order of `best_classes`: 0 for the best.
 
     Args:
         scores: float [C], finite.

@@ -5,14 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from ppghost.engines import EngineNetwork, open_engine
+from ppghost.engines.onnx_header import read_onnx_header
 from ppghost.errors import ArtifactError, ConfigError
-from ppghost.offline.onnx_header import read_onnx_header
 
 
-def open_stand_in(model: Path, batch: int, threads: int) -> tuple[EngineNetwork, tuple[int, int, int]]:
+def open_stand_in(
+    model: Path, batch: int, threads: int, *, is_compiled: bool = False
+) -> tuple[EngineNetwork, tuple[int, int, int]]:
     """Return the network of an ONNX file, and channels, height and width of its input.
 
     Side effects: makes ONNX Runtime's environment where this Python has no ONNX Runtime.
+
+    Args:
+        model: the file.
+        batch: pictures at once.
+        threads: how many the network may use.
+        is_compiled: whether the device's compiler makes any batch of a file for one picture, so that here a
+            batch goes through such a file picture by picture.
 
     Raises:
         ToolMissingError: the environment cannot be made.
@@ -24,7 +33,7 @@ def open_stand_in(model: Path, batch: int, threads: int) -> tuple[EngineNetwork,
         given = ", ".join(str(list(shape)) for shape in shapes) or "none"
         raise ArtifactError(f"The inputs of '{model}' are {given}; accepted: one, [N, 3, height, width].")
     [(size, *sides)] = shapes
-    if size not in (None, batch):
+    if size not in (None, batch, 1 if is_compiled else batch):
         raise ConfigError(
             f"The batch size is {batch}, but '{model}' was exported with {size}. Take {size}, or export it "
             "with a batch that is left open: ppghost export --target onnx --batch dynamic"

@@ -6,6 +6,7 @@ Imports only the errors and its neighbours.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,10 @@ from typing import Union
 
 from ppghost.errors import DataError
 from ppghost.offline.names import stem_of
+
+_LINE = re.compile(r"(.*\S)[ \t]+([0-9]{1,18})")
+# How many letters of a wrong line are told.
+_SHOWN = 200
 
 
 @dataclass(frozen=True)
@@ -107,8 +112,8 @@ def read_truth(path: Union[str, Path]) -> Truth:
 
 
 def _parse(line: str, place: str) -> tuple[str, int]:
-    name, _, label = line.replace("\t", " ").rpartition(" ")
-    # Other digits than 0 to 9 count as decimal too, hence isascii.
-    if not name.strip() or not (label.isascii() and label.isdecimal()):
-        raise DataError(f"{place}: {line!r} is no picture with its class. Accepted: name, blank, class id.")
-    return name.strip(), int(label)
+    found = _LINE.fullmatch(line)
+    if found is None:
+        told = f"{line[:_SHOWN]!r}" + ("..." if len(line) > _SHOWN else "")
+        raise DataError(f"{place}: {told} is no picture with its class. Accepted: name, blank, class id.")
+    return found[1], int(found[2])

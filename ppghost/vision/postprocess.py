@@ -104,6 +104,11 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def top_k(probabilities: np.ndarray, k: int, labels: Optional[Labels] = None) -> list[list[Prediction]]:
     """Return the `k` most probable classes of each picture, most probable first.
 
+    Of classes with equal probabilities the one with the higher id comes first: so PaddleClas answers, which
+    turns an ascending sort round (`argsort()[-k:][::-1]`; its sort of many classes leaves the order of equals
+    open, ours does not). Everything that names classes goes by this order; what counts hits goes by that of
+    `ppghost.offline.scoring.best_classes`.
+
     Args:
         probabilities: float [N, C].
         k: at least 1; cut to C.

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ppghost.artifact import SCHEMA, Artifact, Facts, Golden, ModelFile, write_artifact
+from ppghost.engines.onnx_header import Tensor, read_onnx_header
 from ppghost.errors import ArtifactError, ConfigError
-from ppghost.offline.onnx_header import Tensor, read_onnx_header
 from ppghost.vision import Pipeline
 from ppghost.vision.variants import VARIANTS
 from tests.conftest import ROOT
@@ -158,6 +158,20 @@ def test_lists_have_the_documented_lines(tmp_path: Path) -> None:
     assert sizes[f"{tmp_path}/p/val_9.jpg"] == ["39", "40"]
 
 
+def test_no_place_is_not_this_folder(tmp_path: Path, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        ascend.main(["prepare", "", str(tmp_path / "bins")])
+    assert ended.value.code == 2
+    assert "the path is empty" in capsys.readouterr().err
+
+
+def test_names_do_not_steer_the_terminal(tmp_path: Path, capsys) -> None:
+    assert ascend.main(["prepare", str(tmp_path / "\x1b[31mred\udc80"), str(tmp_path / "bins")]) == 2
+    told = capsys.readouterr().err
+    assert "\\x1b[31mred\\udc80" in told
+    assert "\x1b" not in told
+
+
 def test_a_blank_in_a_list_is_refused(pictures: Path, tmp_path: Path, capsys) -> None:
     assert ascend.main(["info", "jpg", str(pictures), str(tmp_path / "jpg.info")]) == 2
     assert "with blank.jpg" in capsys.readouterr().err
@@ -167,7 +181,17 @@ def test_a_blank_in_a_list_is_refused(pictures: Path, tmp_path: Path, capsys) ->
 def test_the_command_of_atc_is_the_published_one(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     Path("ghostnet.onnx").write_bytes(tiny_onnx())
-    arguments = ["convert", "ghostnet.onnx", "--soc", "Ascend310P3", "--batch", "1", "16", "--print-only"]
+    arguments = [
+        "convert",
+        "ghostnet.onnx",
+        "--soc",
+        "Ascend310P3",
+        "--batch",
+        "1",
+        "16",
+        "1",
+        "--print-only",
+    ]
     assert ascend.main(arguments) == 0
     assert capsys.readouterr().out.splitlines() == [
         "atc --framework=5 --model=ghostnet.onnx --input_format=NCHW "

@@ -117,6 +117,18 @@ def test_a_copied_folder_scores_its_own_files(folder: Folder, capsys) -> None:
     assert "top1_acc 0.4000" in capsys.readouterr().out
 
 
+def test_a_copied_folder_is_not_filled_up_from_the_one_it_was_copied_from(folder: Folder) -> None:
+    for info in folder.info.values():
+        info["outfiles"] = [str(folder.results / Path(info["outfiles"][0]).name)]
+    folder.write_summary()
+    copy = folder.root / "copy"
+    shutil.copytree(folder.results, copy)
+    gone = copy / f"{NAMES[1]}_0.npy"
+    gone.unlink()
+    with pytest.raises(DataError, match=f"names the result '.*{gone.name}', which is neither"):
+        find_results(copy)
+
+
 def test_early_ais_infer_counts_the_pictures(folder: Folder, capsys) -> None:
     for index, info in folder.info.items():
         old = folder.results / Path(info["outfiles"][0]).name
@@ -144,6 +156,7 @@ def swap(info: dict[str, Any]) -> None:
         (lambda info: info.pop("2"), "does not name"),
         (swap, "for the picture"),
         (lambda info: info["0"].update(outfiles=["gone_0.npy"]), "neither there"),
+        (lambda info: info["0"].update(outfiles=["x" * 5000]), "neither there"),
         (lambda info: info["0"].update(outfiles=info["1"]["outfiles"]), "for the picture|and for"),
         (lambda info: info["0"].update(infiles=info["1"]["infiles"]), "twice"),
         (lambda info: info["0"].update(outfiles=[]), "one"),
@@ -187,6 +200,7 @@ def test_fewer_results_than_pictures(folder: Folder, capsys) -> None:
         (["鬼.JPEG crane"], "no picture with its class"),
         (["鬼.JPEG -1"], "no picture with its class"),
         (["鬼.JPEG ٣"], "no picture with its class"),
+        (["鬼.JPEG " + "1" * 5000], "no picture with its class"),
         (["鬼.JPEG 10"], "0 to 9"),
         ([".JPEG 1"], "before its first dot"),
         ([], "names no picture"),
@@ -208,6 +222,24 @@ def test_labels_are_numbers_so_two_cranes_stay_two(folder: Folder, capsys) -> No
     folder.write_labels(["bird.JPEG 134", "machine.JPEG 517"])
     assert ascend.main(["score", str(folder.results), str(folder.labels)]) == 0
     assert "top1_acc 0.5000" in capsys.readouterr().out
+
+
+def test_a_tab_in_a_name_is_of_the_name(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("tab\tx.jpg 3\nplain.jpg\t4\n")
+    assert read_truth(tmp_path / "labels.txt").labels == {"tab\tx": 3, "plain": 4}
+
+
+def test_a_summary_that_names_foreign_files_is_refused_for_what_they_are(folder: Folder, capsys) -> None:
+    for index, info in folder.info.items():
+        foreign = folder.root / f"foreign{index}"
+        foreign.mkdir()
+        (foreign / "passwd").write_text("no scores")
+        info["outfiles"] = [str(foreign / "passwd")]
+    folder.write_summary()
+    for result in folder.results.glob("*.npy"):
+        result.unlink()
+    assert folder.score() == 2
+    assert "is no file of scores" in capsys.readouterr().err
 
 
 def save(array: Any) -> Any:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import select
 import shutil
 import signal
+import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +117,41 @@ def test_a_crash_of_the_process_is_a_sentence(onnx_ghostnet: Artifact) -> None:
     network.close()
     with pytest.raises(GhostError, match="was released"):
         network(images)
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux to wait for a process of another")
+def test_who_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The worker sees the end of its orders, and clears up what the killed program cannot."""
+    model = tmp_path / "tiny.onnx"
+    model.write_bytes(tiny_onnx(side=SIZE))
+    program = (
+        "import os, signal, sys; from pathlib import Path; sys.path.insert(0, '.');"
+        "from tests.deploy.test_onnx_engines import in_process, rows;"
+        "network = in_process(Path(sys.argv[1])); network(rows(1));"
+        "print(network._process.pid, network._folder.name, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(model)],
+        cwd=Path(__file__).resolve().parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as killed:
+        told, _ = killed.communicate()
+    pid, folder = told.split()
+    with suppress(ProcessLookupError):
+        worker = os.pidfd_open(int(pid))
+        select.select([worker], [], [])
+        os.close(worker)
+    assert killed.returncode == -signal.SIGKILL
+    assert not Path(folder).exists()
+
+
+def test_a_predictor_tells_its_precision_and_the_time_of_all_portions(tmp_path: Path) -> None:
+    (tmp_path / "tiny.onnx").write_bytes(tiny_onnx(side=SIZE, batch=1))
+    with open_engine("onnxruntime", tmp_path / "tiny.onnx", (3, SIZE, SIZE), precision="int8") as network:
+        assert network.precision == "int8"
+        np.testing.assert_allclose(network(rows(3)), scores_of(rows(3)), rtol=1e-5, atol=1e-6)
+        assert network.seconds > 0
 
 
 def in_process(model: Path) -> EngineProcess:

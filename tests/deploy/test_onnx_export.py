@@ -15,12 +15,12 @@ import pytest
 from ppghost.artifact import Artifact, check_artifact, read_artifact, read_golden, write_artifact
 from ppghost.cli import main
 from ppghost.engines import open_engine
+from ppghost.engines.onnx_header import read_onnx_header
 from ppghost.environments import PADDLE2ONNX, ensure_environment
 from ppghost.errors import ArtifactError, ConfigError, OutputError, VerificationError
 from ppghost.export.onnx import OPSETS, OnnxOptions
 from ppghost.export.target import load_target
 from ppghost.export.verify import verify, verify_folder
-from ppghost.offline.onnx_header import read_onnx_header
 from tests.deploy.conftest import CLASS_NUM, SIZE
 from tests.deploy.onnx_tools import describe, needs_paddle2onnx
 from tests.deploy.tiny_onnx import needs_onnxruntime, tiny_onnx

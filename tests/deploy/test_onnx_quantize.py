@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,18 @@ from tiny_onnx import message, node, tensor, value_info
 
 from ppghost.artifact import Artifact, Facts, Golden, ModelFile, read_artifact, write_artifact
 from ppghost.cli import main
+from ppghost.cli.quantization_report import words_of
 from ppghost.environments import ONNX_QUANTIZER, ONNXRUNTIME, is_made
 from ppghost.errors import ArtifactError, ConfigError, DataError, VerificationError
 from ppghost.export.inside import clipping
-from ppghost.export.quantize import Candidate, QuantizeOptions, prepare_rows, ship
+from ppghost.export.quantize import (
+    Candidate,
+    QuantizeOptions,
+    check_source,
+    prepare_rows,
+    quantise,
+    ship,
+)
 from ppghost.export.target import load_target
 from ppghost.export.verify import compare_int8, verify_folder
 from ppghost.predict import Classifier
@@ -130,72 +141,149 @@ def made(source: Artifact, photos: Path, tmp_path_factory: pytest.TempPathFactor
     return folder
 
 
-def steps_of(model: Path) -> dict[str, Any]:
-    """Return the constants of a quantised file, by name, as lists."""
-    program = (
-        "import json, onnx, sys; from onnx import numpy_helper as n; m = onnx.load(sys.argv[1]); "
-        "print(json.dumps({t.name: n.to_array(t).tolist() for t in m.graph.initializer}))"
-    )
+@pytest.fixture(scope="module")
+def rows(source: Artifact, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("rows") / "rows.npy"
+    prepare_rows(source, sorted(photos.glob("*.png")), 12, path, seed=1)
+    return path
+
+
+def in_quantizer(program: str, *words: str) -> Any:
+    """Return what a program of the quantiser's environment prints as JSON."""
     python = ONNX_QUANTIZER.folder / "bin" / "python"
-    done = subprocess.run(
-        [str(python), "-c", program, str(model)], capture_output=True, text=True, check=True
+    done = subprocess.run([str(python), "-c", program, *words], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def steps(
+    source: Artifact, rows: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, np.ndarray]]:
+    """Return the constants of the toy quantised by each method, the first conv and the classifier kept."""
+    program = (
+        "import json, onnx, sys; from onnx import numpy_helper as n; print(json.dumps({p: {t.name: "
+        "n.to_array(t).tolist() for t in onnx.load(p).graph.initializer} for p in sys.argv[1:]}))"
     )
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    folder = tmp_path_factory.mktemp("steps")
+    options = QuantizeOptions(("minmax", "mse", "percentile"), 90.0, ("first", "classifier"), sensitivity=0)
+    made = quantise(source, rows, folder, options)
+    models = {str(each.model): each.method for each in made.candidates}
+    found = in_quantizer(program, *models)
+    return {models[path]: {name: np.array(v) for name, v in each.items()} for path, each in found.items()}
 
 
-def quantised_by(
-    method: str, source: Artifact, photos: Path, folder: Path
-) -> tuple[dict[str, Any], np.ndarray]:
-    """Return the constants of the toy quantised by one method, and the rows it was calibrated on."""
-    from ppghost.export.quantize import quantise
-
-    rows = folder / "rows.npy"
-    prepare_rows(source, sorted(photos.glob("*.png")), 12, rows, seed=1)
-    options = QuantizeOptions((method,), keep=("first", "classifier"), sensitivity=0)
-    return steps_of(quantise(source, rows, folder, options).best.model), np.load(rows)
+Steps = dict[str, dict[str, np.ndarray]]
 
 
 @needs_quantizer
-def test_min_max_steps_are_those_of_the_values(source: Artifact, photos: Path, tmp_path: Path) -> None:
-    steps, rows = quantised_by("minmax", source, photos, tmp_path)
-    values = values_of(rows)
+def test_min_max_steps_are_those_of_the_values(steps: Steps, rows: Path) -> None:
+    values = values_of(np.load(rows))
     for name in ("r0", "r1", "c2"):
         low, high = min(values[name].min(), 0.0), max(values[name].max(), 0.0)
         scale = (high - low) / 255
-        assert steps[f"{name}_scale"] == pytest.approx(scale, rel=1e-5)
-        assert steps[f"{name}_zero_point"] == round(-low / scale)
+        assert steps["minmax"][f"{name}.scale"] == pytest.approx(scale, rel=1e-5)
+        assert steps["minmax"][f"{name}.zero"] == round(-low / scale)
 
 
 @needs_quantizer
-def test_weights_are_symmetric_with_a_scale_for_each_channel(
-    source: Artifact, photos: Path, tmp_path: Path
-) -> None:
-    steps, _ = quantised_by("minmax", source, photos, tmp_path)
-    w1 = weights()["w1"]
+def test_weights_are_symmetric_with_a_scale_for_each_channel(steps: Steps) -> None:
+    found, w1 = steps["minmax"], weights()["w1"]
     scale = np.abs(w1).max((1, 2, 3)) / 127
-    np.testing.assert_allclose(steps["w1_scale"], scale, rtol=1e-5)
-    assert not np.any(steps["w1_zero_point"])
-    assert np.abs(np.array(steps["w1_quantized"]) - np.rint(w1 / scale[:, None, None, None])).max() <= 1
-    assert np.array_equal(np.array(steps["w0"], np.float32), weights()["w0"]), "the first conv stays as it is"
+    np.testing.assert_allclose(found["w1.scale"], scale, rtol=1e-5)
+    assert "w1.zero" not in found, "zero points of 0 need not be written"
+    assert np.abs(found["w1.int8"] - np.rint(w1 / scale[:, None, None, None])).max() <= 1
+    assert np.array_equal(found["w0"].astype(np.float32), weights()["w0"]), "the first conv stays as it is"
+
+
+def weighted_counts(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the quantiser counts of a value that is never below 0, and the bins' edges."""
+    end = values.max()
+    bins = np.linspace(-end, end, 4097)
+    return sum(np.histogram(one, bins)[0] / np.mean(one**2) for one in values), bins
 
 
 @needs_quantizer
-def test_least_squares_steps_weigh_each_picture_by_its_own_values(
-    source: Artifact, photos: Path, tmp_path: Path
-) -> None:
-    steps, rows = quantised_by("mse", source, photos, tmp_path)
-    values = values_of(rows)["r1"]
-    end = values.max()
-    counts = sum(np.histogram(one, 2048, range=(-end, end))[0] / np.mean(one**2) for one in values)
-    middles = (np.arange(2048) + 0.5) * end / 1024 - end
-    tried = np.linspace(1.0, 0.05, 96) * end
+def test_percentile_steps_weigh_each_picture_by_its_own_values(steps: Steps, rows: Path) -> None:
+    counts, edges = weighted_counts(values_of(np.load(rows))["r1"])
+    above = 1 - np.cumsum(counts) / counts.sum()
+    end = edges[1:][above <= 0.05][0]
+    assert steps["percentile"]["r1.scale"] * 255 == pytest.approx(end, rel=2e-3)
+
+
+@needs_quantizer
+def test_least_squares_steps_weigh_each_picture_by_its_own_values(steps: Steps, rows: Path) -> None:
+    counts, edges = weighted_counts(values_of(np.load(rows))["r1"])
+    middles = (edges[:-1] + edges[1:]) / 2
+    tried = clipping.SHARES * edges[-1]
     errors = []
     for high in tried:
         step = high / 255
         errors.append((counts * (middles - np.clip(np.rint(middles / step), 0, 255) * step) ** 2).sum())
-    assert steps["r1_zero_point"] == 0
-    assert steps["r1_scale"] == pytest.approx(tried[np.argmin(errors)] / 255, rel=1e-3)
+    assert steps["mse"]["r1.zero"] == 0
+    assert steps["mse"]["r1.scale"] == pytest.approx(tried[np.argmin(errors)] / 255, rel=1e-3)
+
+
+WILD = """
+import json, sys, types
+package = types.ModuleType("inside"); package.__path__ = [sys.argv[1]]; sys.modules["inside"] = package
+import numpy as np
+from inside.ranges import Histograms, coarse, percentile_range
+rng = np.random.RandomState(0)
+rows = [rng.randn(500).astype(np.float32) for _ in range(99)] + [1000 * rng.randn(500).astype(np.float32)]
+wild = Histograms({"v": (-4000.0, 4000.0)})
+for row in rows:
+    wild.collect({"v": [row[np.newaxis]]})
+fine = coarse(wild.weighted["v"], wild.edges["v"])[1]
+print(json.dumps([percentile_range(wild.weighted["v"], wild.edges["v"], 0.999), len(fine), float(fine[-1])]))
+"""
+
+
+@needs_quantizer
+def test_one_wild_picture_of_a_hundred_does_not_make_the_range() -> None:
+    inside = str(Path(clipping.__file__).parent)
+    (low, high), edges, end = in_quantizer(WILD, inside)
+    assert -12 < low < -2 < 2 < high < 12, "the others reach to about 4, and a bin is 2 wide"
+    assert edges == 513
+    assert end < 1000
+
+
+FOLDED = """
+import json, sys, types
+package = types.ModuleType("inside"); package.__path__ = [sys.argv[1]]; sys.modules["inside"] = package
+import numpy as np, onnx
+from onnx import helper as h, numpy_helper as n
+from inside.int8_graph import fold_batch_norms
+from inside.int8_job import run
+rng = np.random.RandomState(0)
+positive = lambda *shape: np.abs(rng.randn(*shape)).astype(np.float32) + np.float32(0.1)
+values = {"w": positive(5, 3, 3, 3), "b": positive(5), "w2": positive(4, 5, 1, 1)}
+for end, size in (("", 5), ("2", 4)):
+    values.update({name + end: positive(size) for name in "somv"})
+nodes = [
+    h.make_node("Conv", ["x", "w", "b"], ["c"]),
+    h.make_node("BatchNormalization", ["c", "s", "o", "m", "v"], ["d"], epsilon=0.01),
+    h.make_node("Conv", ["d", "w2"], ["e"]),
+    h.make_node("BatchNormalization", ["e", "s2", "o2", "m2", "v2"], ["f"]),
+    h.make_node("GlobalAveragePool", ["f"], ["g"]),
+    h.make_node("Flatten", ["g"], ["y"]),
+]
+ends = [[h.make_tensor_value_info(k, 1, s)] for k, s in (("x", [2, 3, 6, 6]), ("y", [2, 4]))]
+graph = h.make_graph(nodes, "toy", *ends, [n.from_array(value, name) for name, value in values.items()])
+model = h.make_model(graph, opset_imports=[h.make_opsetid("", 13)], ir_version=8)
+images = rng.randn(2, 3, 6, 6).astype(np.float32)
+before = run(model, images, 1)
+fold_batch_norms(model)
+onnx.checker.check_model(model, full_check=True)
+error = np.abs(run(model, images, 1) / before - 1).max()
+print(json.dumps([[node.op_type for node in model.graph.node], float(error)]))
+"""
+
+
+@needs_quantizer
+def test_batch_norms_are_folded_into_the_convs_before_them() -> None:
+    kinds, error = in_quantizer(FOLDED, str(Path(clipping.__file__).parent))
+    assert kinds == ["Conv", "Conv", "GlobalAveragePool", "Flatten"]
+    assert error < 1e-4
 
 
 @settings(max_examples=50, deadline=None)
@@ -245,8 +333,9 @@ def test_the_report_has_every_calibration_and_claims_what_was_measured(made: Pat
     assert set(report["int8"]) == {"minmax", "percentile", "kl", "mse"}
     for facts in (report["fp32"], *report["int8"].values()):
         assert facts["counted"] == 12
-        assert facts["milliseconds"] > 0
     best = max(report["int8"], key=lambda method: report["int8"][method]["cosine"])
+    for facts in (report["fp32"], report["int8"][best]):
+        assert facts["milliseconds"]["onnxruntime"] > 0
     assert report["shipped"] == best
     assert report["int8"][best]["cosine"] > 0.99
     lines = (made / "report" / "sensitivity.csv").read_text(encoding="utf-8").splitlines()
@@ -258,13 +347,14 @@ def test_the_report_has_every_calibration_and_claims_what_was_measured(made: Pat
     ("int8", "said"), [(20.0, "SLOWER"), (5.0, "2.00 times as fast"), (10.1, "as fast as fp32")]
 )
 def test_words_about_speed_follow_the_figures(int8: float, said: str) -> None:
-    from ppghost.cli.quantization import words_of
-
-    facts = {"bytes": 30, "share_of_fp32_bytes": 0.3, "milliseconds": int8}
-    tree = {"shipped": "mse", "fp32": {"bytes": 100, "milliseconds": 10.0}, "int8": {"mse": facts}}
-    words = words_of(tree)
+    facts = {"bytes": 30, "share_of_fp32_bytes": 0.3, "milliseconds": {"openvino": int8}}
+    fp32 = {"bytes": 100, "milliseconds": {"openvino": 10.0}}
+    layers = [{"layer": name, "cosine": cosine} for name, cosine in (("a", 0.9), ("b", 0.99), ("c", 0.98))]
+    tree = {"shipped": "mse", "fp32": fp32, "int8": {"mse": facts}, "sensitivity": layers}
+    words = words_of({**tree, "computes_in_float": ["a"]})
     assert said in words[0]
-    assert "not measured" in words[-1]
+    assert "not measured" in words[2]
+    assert words[-1].endswith("c (0.02), b (0.01).")
 
 
 def test_the_draw_follows_the_seed_and_leaves_broken_pictures_out(
@@ -290,20 +380,65 @@ def test_what_cannot_be_quantised_is_refused(
         assert main(["quantize", "--artifact", str(source.folder), *given]) == 2
         return capsys.readouterr().err
 
+    def written(name: str, text: str) -> str:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return str(tmp_path / name)
+
     assert "--batch-num 12" in said("--batch-num", "99")
-    many = tmp_path / "many.txt"
-    many.write_text("00.png 10\n", encoding="utf-8")
-    assert "10 classes" in said("--eval-data", str(many), "--eval-root", str(photos))
+    many = written("many.txt", "00.png 10\n")
+    assert "10 classes" in said("--eval-data", many, "--eval-root", str(photos))
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "There is no picture" in said("--data", str(empty))
+    assert "no picture" in said("--data", written("none.txt", "\n"))
+    assert "none_such.txt" in said("--data", str(tmp_path / "none_such.txt"))
+    broken = written("broken.txt", "broken.png 0\n")
+    written("broken.png", "no picture")
+    assert "0 of 1 can be used. Give more pictures." in said("--data", broken, "--batch-num", "1")
     assert "three folders" in said("--report", str(tmp_path / "out"))
+    assert "it is a file" in said("--output", broken)
+    assert "holds files that no export wrote" in said("--output", str(photos))
     assert not (tmp_path / "out").exists()
 
 
-def test_other_artifacts_are_refused(source: Artifact) -> None:
-    from ppghost.export.quantize import check_source
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    source: Artifact, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in ("--output", "--report"):
+        places = {"--output": str(tmp_path / "out"), "--report": str(tmp_path / "report")}
+        places[option] = "/proc/none/such"
+        words = [word for pair in places.items() for word in pair]
+        assert main(["quantize", "--artifact", str(source.folder), "--data", str(photos), *words]) == 2
+        told = capsys.readouterr()
+        assert "/proc/none" in told.err
+        assert "Calibrating" not in told.out
+    assert list(tmp_path.iterdir()) == []
 
+
+@needs_quantizer
+def test_ctrl_c_leaves_nothing_behind(source: Artifact, photos: Path, tmp_path: Path) -> None:
+    words = ["quantize", "--artifact", str(source.folder), "--data", str(photos), "--batch-num", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ppghost", *words, "--output", str(tmp_path / "out" / "int8")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        # A shell that runs the tests in the background makes them ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stdout is not None
+    assert "Calibrating" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate()
+    assert process.returncode == 130
+    assert told.strip() == "interrupted"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert not (tmp_path / "out" / "int8").exists()
+
+
+def test_other_artifacts_are_refused(source: Artifact) -> None:
     for changes, reason in (
         ({"target": "paddle"}, "accepted: one for 'onnx'"),
         ({"precision": "int8"}, "already"),
@@ -315,12 +450,8 @@ def test_other_artifacts_are_refused(source: Artifact) -> None:
 
 @needs_quantizer
 def test_a_quantised_graph_and_an_unknown_node_are_refused(
-    source: Artifact, made: Path, photos: Path, tmp_path: Path
+    source: Artifact, made: Path, rows: Path, tmp_path: Path
 ) -> None:
-    from ppghost.export.quantize import quantise
-
-    rows = tmp_path / "rows.npy"
-    prepare_rows(source, sorted(photos.glob("*.png")), 2, rows, seed=0)
     with pytest.raises(ArtifactError, match="quantised already"):
         quantise(read_artifact(made / "int8"), rows, tmp_path, QuantizeOptions(("minmax",)))
     with pytest.raises(ArtifactError, match="no node is called 'fire'"):

@@ -22,8 +22,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ppghost.artifact import SCHEMA, Artifact, Facts, Golden, ModelFile, write_artifact
+from ppghost.engines.onnx_header import read_onnx_header
 from ppghost.errors import ConfigError, DataError, PipelineError
-from ppghost.offline.onnx_header import read_onnx_header
 from ppghost.vision import Labels, Pipeline, softmax
 from ppghost.vision.variants import VARIANTS
 from tests.conftest import ROOT
@@ -834,6 +834,23 @@ def test_a_run_that_fails_leaves_no_result_of_an_earlier_one(bundle: Path, npz: 
     (tmp_path / "npz/n02/鬼.npz").unlink()
     assert infer(bundle, npz, crops="") == 2
     assert len(list((tmp_path / "out").iterdir())) < 4
+
+
+@needs_onnxruntime
+def test_the_published_arguments_run_here_too(bundle: Path, npz: Path, tmp_path: Path, capsys) -> None:
+    """A batch of 22 with a file for one picture, as bundles are exported, and the shape that vamp is told."""
+    assert infer(bundle, npz, "-b", 5, crops="") == 0
+    made = [np.load(path)["output_0"] for path in sorted((tmp_path / "out").iterdir())]
+    words = ("--vdsp_params", bundle / "build_in/vdsp_params/ghostnet_100-vdsp_params.json")
+    words = (*words, "--datalist", npz, "--path_output", tmp_path / "out", "--engine", "onnxruntime")
+    (tmp_path / "m.onnx").write_bytes(tiny_onnx(3, 32, 1))
+    assert run("infer", tmp_path / "m.onnx", *words, "-b", 22, "-s", "[3,32,32]") == 0
+    for path, expected in zip(sorted((tmp_path / "out").iterdir()), made):
+        np.testing.assert_allclose(np.load(path)["output_0"], expected, atol=1e-6)
+    assert run("infer", tmp_path / "m.onnx", *words, "-s", "[3,224,224]") == 2
+    assert "gives [3,32,32]" in capsys.readouterr().err
+    assert run("infer", tmp_path / "m.onnx", "--vdsp_params", bundle / "bundle.json") == 2
+    assert "it has no 'vdsp_op_type'" in capsys.readouterr().err
 
 
 @needs_onnxruntime

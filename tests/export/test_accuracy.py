@@ -223,16 +223,23 @@ def test_a_file_of_another_run_is_not_gone_on_with(
         assert (tmp_path / "run.jsonl").read_bytes() == content
 
 
+def in_line_4(old: bytes, new: bytes) -> Any:
+    """Return what changes the fourth of some lines."""
+    return lambda lines: [*lines[:3], re.sub(old, new, lines[3]), *lines[4:]]
+
+
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
         (lambda lines: [*lines[:3], b"{}\n", *lines[4:]], "run.jsonl:4 is no prediction"),
         (lambda lines: [*lines[:3], b"\0\0\n", *lines[4:]], "run.jsonl:4 is no prediction"),
         (lambda lines: [*lines[:3], *lines[4:]], r"run.jsonl:4 is about"),
-        (
-            lambda lines: [*lines[:3], lines[3].replace(b'"class_ids": [', b'"class_ids": [7, '), *lines[4:]],
-            "not have",
-        ),
+        (in_line_4(rb'"class_ids": \[\d', b'"class_ids": [7'), "not have"),
+        (in_line_4(rb'"class_ids": \[\d', b'"class_ids": [2, 2'), "run.jsonl:4 is no prediction"),
+        (in_line_4(rb'"scores": \[.*?\]', b'"scores": []'), "run.jsonl:4 is no prediction"),
+        (in_line_4(rb'"scores": \[[^,]*', b'"scores": ["x"'), "run.jsonl:4 is no prediction"),
+        (in_line_4(rb'"scores": \[[^,]*', b'"scores": [NaN'), "run.jsonl:4 is no prediction"),
+        (in_line_4(rb"}$", b', "failure": 3}'), "run.jsonl:4 is no prediction"),
         (lambda lines: [*lines, lines[-1]], "24 predictions for 23 pictures"),
         (lambda lines: [b"my notes\n"], "is no file of predictions"),
         (lambda lines: [b"my notes"], "is no file of predictions"),
@@ -283,6 +290,22 @@ def test_tabs_part_path_and_label_where_asked(evaluate: Any, pictures: Path, tmp
     words = ("--image-root", str(pictures), "--delimiter", "\\t")
     code, report = evaluate(*words, data=tmp_path / "list.txt")
     assert (code, report["counted"]) == (0, 2)
+
+
+def test_an_empty_delimiter_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["eval", "--artifact", "folder", "--data", "list", "--delimiter", ""])
+    assert "--delimiter: an empty text parts nothing" in capfd.readouterr().err
+
+
+def test_where_figures_cannot_be_written_nothing_is_measured(
+    shipped: Artifact, pictures: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    words = ["--data", str(pictures / "list.txt"), "--json", str(tmp_path / "file" / "report.json")]
+    out = tmp_path / "run.jsonl"
+    assert main(["eval", "--artifact", str(shipped.folder), *words, "--output", str(out)]) == 2
+    assert not out.exists()
 
 
 def test_broken_pictures_are_counted_apart(
@@ -349,6 +372,8 @@ def test_two_runs_are_compared_picture_by_picture(
         (["--artifact", "folder", "--data", "list", "-o", "a=b"], "-o and -p"),
         (["--artifact", "folder", "--data", "list", "--json", "x", "--csv", "./x"], "one file"),
         (["--artifact", "folder", "--data", "list"], "folder"),
+        (["--artifact", "folder", "--data", "list", "--json", "/"], "Cannot write /: it is a folder"),
+        (["--artifact", "folder", "--data", "list", "--output", "/"], "Cannot write /: it is a folder"),
     ],
 )
 def test_arguments_that_contradict_each_other_are_refused(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ppghost.errors import DataError
+from ppghost.offline.scoring import best_classes
 from ppghost.vision import POSTPROCESS, Labels, Prediction, softmax, to_results, top_k
 
 LOGITS = hnp.arrays(
@@ -36,6 +37,14 @@ def test_top_k_equals_sorting_by_hand(logits: np.ndarray, k: int) -> None:
         assert [prediction.score for prediction in found] == by_hand
         assert all(row[prediction.class_id] == prediction.score for prediction in found)
         assert len({prediction.class_id for prediction in found}) == min(k, len(row))
+
+
+def test_of_equal_classes_paddleclas_names_the_higher_one_and_scorers_count_the_lower_one() -> None:
+    # PaddleClas' own line, and that of the scorers, with a sort that keeps the order of equals.
+    for row in np.random.RandomState(0).randint(0, 3, (50, 12)).astype(np.float32):
+        [named] = top_k(row[np.newaxis], 5)
+        assert [one.class_id for one in named] == row.argsort(axis=0, kind="stable")[-5:][::-1].tolist()
+        assert best_classes(row) == np.argsort(-row, kind="stable")[:5].tolist()
 
 
 def test_results_have_the_form_of_paddleclas() -> None:

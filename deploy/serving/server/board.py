@@ -60,10 +60,14 @@ class Board:
         self._own[_COLUMNS["state"]] = state
 
     def begin(self, row: int) -> None:
-        """Clear the momentary figures of a row, for a new worker."""
+        """Note that a worker is started for a row."""
+        self.clear(row)
+        self._figures[row, _COLUMNS["starts"]] += 1.0
+
+    def clear(self, row: int) -> None:
+        """Clear the momentary figures of a row whose worker is gone."""
         for name in _MOMENTARY:
             self._figures[row, _COLUMNS[name]] = 0.0
-        self._figures[row, _COLUMNS["starts"]] += 1.0
 
     def states(self) -> list[float]:
         """Return the states of all workers."""

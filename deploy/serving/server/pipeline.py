@@ -236,8 +236,8 @@ class Pipeline:
         difference = float(np.abs(scores - softmax(golden.picture_logits)).max())
         if not difference <= _ATOL:
             raise VerificationError(
-                f"The golden picture's scores differ by {difference:.2g}; accepted: {_ATOL:g}. Export the model "
-                "again, or take another engine (op.ghostnet.engine)."
+                f"The golden picture's scores differ by {difference:.2g}; accepted: {_ATOL:g}. Export the "
+                "model again, or take another engine (op.ghostnet.engine)."
             )
 
 

@@ -32,7 +32,8 @@ class _JsonLines(logging.Formatter):
 def write_records() -> None:
     """Send the log of this process to standard error.
 
-    Side effects: every handler that a library set up is taken away.
+    Side effects: what Paddle Serving did to the log when it was imported is undone: its files of gigabytes,
+    and the silence of every logger that was there before.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines())
@@ -41,6 +42,9 @@ def write_records() -> None:
         root.removeHandler(earlier)
         earlier.close()
     root.addHandler(handler)
+    for logger in root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.disabled = False
     root.setLevel(logging.WARNING)
     logging.getLogger("paddle_serving_server").setLevel(logging.ERROR)  # it warns of every default it takes
     LOG.setLevel(logging.INFO)

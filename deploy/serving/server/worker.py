@@ -7,6 +7,8 @@ the worker ends. The port belongs to the supervisor and is shared by all, so wha
 from __future__ import annotations
 
 import asyncio
+import importlib
+import logging
 import os
 import signal
 import socket
@@ -19,6 +21,7 @@ from typing import Any
 import cv2
 
 from ppghost.artifact import Artifact, read_artifact, read_golden
+from ppghost.errors import GhostError
 from ppghost.vision.decode import MAX_PIXELS_VARIABLE
 from server.asks import Rules
 from server.board import BOARD_FILE, READY, STOPPING, Board
@@ -38,13 +41,23 @@ _WARM_UPS = 3
 
 def main() -> None:
     """Work until the supervisor says or is gone."""
-    job = Job.from_json(sys.stdin.readline())
-    os.chdir(job.folder)  # Paddle Serving writes its logs where it stands
+    if sys.argv[1:] == ["paddle"]:
+        importlib.import_module(
+            "paddle_serving_app.local_predict"
+        )  # seconds, better before than after the job
+    line = sys.stdin.readline()
+    if not line:  # a spare that was not needed
+        return
+    job = Job.from_json(line)
     os.environ[MAX_PIXELS_VARIABLE] = str(job.settings.limits.pixels)
     cv2.setNumThreads(1)
     write_records()
     threading.excepthook = _end_with_thread
-    service = _make_service(job)
+    try:
+        service = _make_service(job)
+    except GhostError as error:
+        tell("worker cannot start", level=logging.ERROR, worker=job.row, reason=str(error))
+        os._exit(error.exit_code)
     answered = asyncio.run(_work(job, service))
     tell("worker has stopped", worker=job.row, answered_all=answered)
     os._exit(0 if answered else 1)  # the threads of the DAG wait for ever

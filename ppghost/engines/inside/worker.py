@@ -81,6 +81,10 @@ def main() -> None:
             return
         tell(answers, {"version": loaded.version, "rows": loaded.rows})
         serve(loaded, inputs, sys.stdin.buffer, answers)
+    # The other side may have been killed; then nobody else clears up.
+    with contextlib.suppress(OSError):
+        inputs.unlink()
+        inputs.parent.rmdir()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 
 LEVELS = 255
 """Steps between the lowest and the highest level of 8 bits."""
-SHARES = np.linspace(1.0, 0.05, 96)
+SHARES = np.geomspace(1.0, 1 / 64, 96)
 """Which shares of the whole range are tried."""
 _ROUNDS = 2
 

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <iostream>
-#include <numeric>
-#include <random>
 #include <thread>
 
 #include "device.h"
@@ -12,6 +10,7 @@
 #include "format.h"
 #include "golden.h"
 #include "nb.h"
+#include "statistics.h"
 
 namespace ppghost {
 namespace {
@@ -123,11 +122,10 @@ class Runner {
     is_golden_reached_ = is_golden_reached_ && check.passed;
     const std::string before = frequencies_json();
     const std::vector<std::int64_t> times = time_runs(engine, plan_.warmup, plan_.repeats);
-    const std::string statistics = statistics_json(times);
-    std::cerr << statistics << (check.passed ? "" : ", golden is NOT reached: " + check.reason) << '\n';
+    std::cerr << "median " << json_fixed(median_of(times) / 1e6, 3) << " ms" << (check.passed ? "" : ", golden is NOT reached: " + check.reason) << '\n';
     done_.push_back("{" + cell.name_json() +
                     ", \"times_ns\": " + list_json(times, [](std::int64_t time) { return std::to_string(time); }) + ", " +
-                    statistics + ", \"frequencies_before_khz\": " + before +
+                    statistics_json(times) + ", \"frequencies_before_khz\": " + before +
                     ", \"frequencies_after_khz\": " + frequencies_json() +
                     ", \"thermal_before\": null, \"thermal_after\": null, \"charging\": " + charging_json() +
                     ", \"battery_saver\": null, \"golden_passed\": " + (check.passed ? "true" : "false") + "}");
@@ -152,24 +150,6 @@ class Runner {
 };
 
 }  // namespace
-
-std::vector<std::size_t> shuffled(std::size_t count, std::uint64_t seed) {
-  std::vector<std::size_t> order(count);
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::mt19937_64 generator(seed);  // std::shuffle differs from library to library, this does not
-  for (std::size_t i = count; i > 1; --i) std::swap(order[i - 1], order[generator() % i]);
-  return order;
-}
-
-std::string statistics_json(std::vector<std::int64_t> times) {
-  std::sort(times.begin(), times.end());
-  const std::size_t n = times.size();
-  const double sum = std::accumulate(times.begin(), times.end(), 0.0);
-  const double median = (static_cast<double>(times[(n - 1) / 2]) + static_cast<double>(times[n / 2])) / 2;
-  return "\"average_ns\": " + json_fixed(sum / static_cast<double>(n), 3) + ", \"median_ns\": " + json_fixed(median, 1) +
-         ", \"p90_ns\": " + std::to_string(times[(9 * n + 9) / 10 - 1]) + ", \"min_ns\": " + std::to_string(times.front()) +
-         ", \"max_ns\": " + std::to_string(times.back());
-}
 
 BenchmarkResult benchmark(const BenchmarkPlan& plan) {
   check_is_no_stub();

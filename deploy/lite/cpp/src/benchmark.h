@@ -31,10 +31,4 @@ struct BenchmarkResult {
 /// Run the plan; progress goes to standard error. Throws Error when a file is not what was exported.
 BenchmarkResult benchmark(const BenchmarkPlan& plan);
 
-/// Return average, median, p90 (nearest rank), min and max of times as JSON members.
-std::string statistics_json(std::vector<std::int64_t> times_ns);
-
-/// Return the numbers 0 to `count` - 1 in an order that depends on the seed alone, on every system.
-std::vector<std::size_t> shuffled(std::size_t count, std::uint64_t seed);
-
 }  // namespace ppghost

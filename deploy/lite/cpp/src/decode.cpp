@@ -115,6 +115,51 @@ void check_png(const Bytes& png) {
   }
 }
 
+/// Make sure that the Huffman tables of a segment hold at most 256 codes each: stb_image 2.27, which Debian 12 has,
+/// writes behind its own table where there are more. `place` is that of the segment's length.
+void check_huffman_tables(const Bytes& jpeg, std::size_t place) {
+  std::ptrdiff_t left = static_cast<std::ptrdiff_t>(place + 2 <= jpeg.size() ? big(jpeg, place, 2) : 0) - 2;
+  for (place += 2; left > 0;) {
+    std::size_t codes = 0;
+    for (std::size_t i = place + 1; i <= place + 16; ++i) codes += i < jpeg.size() ? jpeg[i] : 257;
+    if (codes > 256) throw PictureError("The JPEG picture is broken: a Huffman table has more than 256 codes.");
+    place += 17 + codes;
+    left -= static_cast<std::ptrdiff_t>(17 + codes);
+  }
+}
+
+/// Return a JPEG file with nothing in it but what decoding needs, its Huffman tables checked.
+/// Wherever a decoder may look for a table in what is left, it finds a checked one.
+Bytes plain_jpeg(const Bytes& jpeg) {
+  constexpr std::uint8_t kMark = 0xFF, kEnd = 0xD9, kScan = 0xDA, kTables = 0xC4;
+  Bytes plain = {kMark, 0xD8};
+  const auto append = [&](std::size_t begin, std::size_t end) {
+    const auto from = jpeg.begin();
+    plain.insert(plain.end(), from + static_cast<std::ptrdiff_t>(begin), from + static_cast<std::ptrdiff_t>(end));
+  };
+  for (std::size_t place = 2; place + 4 <= jpeg.size();) {
+    const std::uint8_t marker = jpeg[place + 1];
+    if (jpeg[place] != kMark || marker <= 1 || marker == kMark || (marker >= 0xD0 && marker < kEnd)) {
+      ++place;  // what stands between segments
+      continue;
+    }
+    if (marker == kEnd) break;
+    std::size_t end = std::min<std::size_t>(place + 2 + big(jpeg, place + 2, 2), jpeg.size());
+    const auto is_scanned = [&](std::size_t i) { return jpeg[i] != kMark || jpeg[i + 1] == 0 || (jpeg[i + 1] & 0xF8) == 0xD0; };
+    while (marker == kScan && end + 1 < jpeg.size() && is_scanned(end)) ++end;
+    // APP0 and APP14 tell the colours; the other application segments and comments tell nothing about pixels.
+    const bool is_told = marker <= 0xE0 || marker == 0xEE || (marker > 0xEF && marker != 0xFE);
+    if (is_told) append(place, end);
+    place = std::max(end, place + 2);
+  }
+  plain.push_back(kMark);
+  plain.push_back(kEnd);
+  for (std::size_t i = 0; i + 1 < plain.size(); ++i) {
+    if (plain[i] == kMark && plain[i + 1] == kTables) check_huffman_tables(plain, i + 2);
+  }
+  return plain;
+}
+
 int orientation_of_tiff(const std::uint8_t* data, std::size_t size) {
   const bool is_little = size > 0 && data[0] == 'I';
   const auto number = [&](std::size_t place, std::size_t count) {
@@ -189,11 +234,13 @@ Picture decode_picture(const Bytes& data, std::uint64_t most_pixels) {
   }
   const bool is_jpeg = header.kind == PictureKind::kJpeg;
   if (!is_jpeg) check_png(data);
+  const Bytes plain = is_jpeg ? plain_jpeg(data) : Bytes();
+  const Bytes& decoded = is_jpeg ? plain : data;
   if (data.size() > INT32_MAX) throw PictureError("The picture has more than 2 GiB. Shrink it.");
 
   Budget::open(header.width * header.height * kBytesPerPixel + 2 * data.size() + kBytesBesides);
   int width = 0, height = 0, channels = 0;
-  std::uint8_t* pixels = stbi_load_from_memory(data.data(), static_cast<int>(data.size()), &width, &height, &channels, 3);
+  std::uint8_t* pixels = stbi_load_from_memory(decoded.data(), static_cast<int>(decoded.size()), &width, &height, &channels, 3);
   if (pixels == nullptr) {
     throw PictureError(std::string("The ") + (is_jpeg ? "JPEG" : "PNG") + " picture cannot be decoded: " + stbi_failure_reason() + ".");
   }

@@ -2,7 +2,7 @@
 //
 // The header is read first (deploy/cpp/src/header.h): too many pixels, a JPEG without its end and a PNG that was
 // cut off are refused before anything is decoded. stb_image decodes, with as much memory as the header's pixels
-// need and no more.
+// need and no more, and never sees what is known to lead it astray: see `plain_jpeg` and `check_png` in decode.cpp.
 #pragma once
 
 #include <cstddef>

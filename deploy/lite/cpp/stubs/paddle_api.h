@@ -1,5 +1,6 @@
 // The signatures of Paddle Lite's C++ API that ppghost_lite uses, so that it can be compiled where no SDK is at hand.
-// Compiling against it proves types, nothing more: the program that comes out refuses to run a network.
+// Compiling against it proves types, nothing more: the program that comes out refuses to run a network. The memory
+// layout is not Paddle Lite's; never link with its library what was compiled against this.
 //
 // Source: Paddle-Lite v2.13-rc, lite/api/paddle_api.h and paddle_place.h.
 #pragma once
@@ -30,6 +31,9 @@ struct Tensor {
   template <typename T>
   T* mutable_data(TargetType type = TargetType::kHost) const;
   std::vector<std::int64_t> shape() const;
+
+  std::vector<std::int64_t>* shape_ = nullptr;
+  std::vector<float>* values_ = nullptr;
 };
 
 class PaddlePredictor {
@@ -49,12 +53,20 @@ class ConfigBase {
   PowerMode power_mode() const;
   void set_x86_math_num_threads(int threads);
   int x86_math_num_threads() const;
+
+ protected:
+  int threads_ = 1, x86_threads_ = 1;
+  PowerMode power_mode_ = LITE_POWER_NO_BIND;
 };
 
 class MobileConfig : public ConfigBase {
  public:
   void set_model_from_file(const std::string& path);
+  const std::string& lite_model_file() const { return path_; }
   bool check_fp16_valid();
+
+ private:
+  std::string path_;
 };
 
 template <typename ConfigT>

@@ -1,17 +1,18 @@
 """What an ONNX file says about itself: operator set, inputs, outputs, notes. Read without onnx itself.
 
-Only the fields of these facts are read; the weights are skipped. Source: onnx.proto3 of the ONNX project, and
-the wire format of Protocol Buffers. Imports only the errors.
+Only the fields of these facts are read; the weights are skipped. Source: onnx.proto3 of the ONNX project.
+Imports only the rock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Union
+from typing import Optional
 
 from ppghost.errors import ArtifactError
+from ppghost.protobuf import Value, as_bytes, as_text, read_fields
 
 # Numbers of the fields in onnx.proto3.
 _MODEL_GRAPH, _MODEL_OPSETS, _MODEL_METADATA = 7, 8, 14
@@ -24,7 +25,6 @@ _INITIALIZER_NAME, _VALUE_NAME, _VALUE_TYPE = 8, 1, 2
 _TYPE_TENSOR, _TENSOR_SHAPE, _SHAPE_DIM = 1, 2, 1
 _DIM_VALUE = 1
 _PASSING_ON = ("Identity", "Cast", "Flatten", "Reshape", "Squeeze")
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,6 @@ class OnnxHeader:
     ends_in_softmax: bool = False
 
 
-Value = Union[int, memoryview]
-
-
 def read_onnx_header(path: Path) -> OnnxHeader:
     """Return what an ONNX file says about itself.
 
@@ -80,21 +77,21 @@ def _header(data: memoryview) -> OnnxHeader:
     opset = None
     graph: dict[int, list[Value]] = {}
     metadata: dict[str, str] = {}
-    for number, value in _fields(data):
+    for number, value in read_fields(data):
         if number == _MODEL_OPSETS:
-            fields = dict(_fields(_bytes(value)))
-            if not bytes(_bytes(fields.get(_OPSET_DOMAIN, memoryview(b"")))):
+            fields = dict(read_fields(as_bytes(value)))
+            if not bytes(as_bytes(fields.get(_OPSET_DOMAIN, memoryview(b"")))):
                 opset = fields.get(_OPSET_VERSION)
         elif number == _MODEL_GRAPH:
-            for part, content in _fields(_bytes(value)):
+            for part, content in read_fields(as_bytes(value)):
                 graph.setdefault(part, []).append(content)
         elif number == _MODEL_METADATA:
-            entry = dict(_fields(_bytes(value)))
+            entry = dict(read_fields(as_bytes(value)))
             metadata[_text(entry.get(_ENTRY_KEY))] = _text(entry.get(_ENTRY_VALUE))
     if not isinstance(opset, int) or _GRAPH_OUTPUT not in graph:
         raise ValueError("it names no operator set or no output")
     weights = {
-        _text(dict(_fields(_bytes(tensor))).get(_INITIALIZER_NAME))
+        _text(dict(read_fields(as_bytes(tensor))).get(_INITIALIZER_NAME))
         for tensor in graph.get(_GRAPH_INITIALIZER, ())
     }
     inputs = [_tensor(value) for value in graph.get(_GRAPH_INPUT, ())]
@@ -114,7 +111,7 @@ def _maker_of(name: str, nodes: Iterable[Value]) -> Optional[str]:
     for node in nodes:
         operator = source = ""
         made: list[str] = []
-        for number, value in _fields(_bytes(node)):
+        for number, value in read_fields(as_bytes(node)):
             if number == _NODE_OUTPUT:
                 made.append(_text(value))
             elif number == _NODE_OPERATOR:
@@ -130,62 +127,16 @@ def _maker_of(name: str, nodes: Iterable[Value]) -> Optional[str]:
 
 
 def _tensor(value: Value) -> Tensor:
-    fields = dict(_fields(_bytes(value)))
+    fields = dict(read_fields(as_bytes(value)))
     shape: list[Optional[int]] = []
-    kind = dict(_fields(_bytes(fields.get(_VALUE_TYPE, memoryview(b"")))))
-    tensor = dict(_fields(_bytes(kind.get(_TYPE_TENSOR, memoryview(b"")))))
-    for number, dim in _fields(_bytes(tensor.get(_TENSOR_SHAPE, memoryview(b"")))):
+    kind = dict(read_fields(as_bytes(fields.get(_VALUE_TYPE, memoryview(b"")))))
+    tensor = dict(read_fields(as_bytes(kind.get(_TYPE_TENSOR, memoryview(b"")))))
+    for number, dim in read_fields(as_bytes(tensor.get(_TENSOR_SHAPE, memoryview(b"")))):
         if number == _SHAPE_DIM:
-            side = dict(_fields(_bytes(dim))).get(_DIM_VALUE)
+            side = dict(read_fields(as_bytes(dim))).get(_DIM_VALUE)
             shape.append(side if isinstance(side, int) and side < 1 << 63 else None)
     return Tensor(_text(fields.get(_VALUE_NAME)), tuple(shape))
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, Value]]:
-    """Yield the number and the content of each field of a message.
-
-    Raises:
-        ValueError: a field is cut off or of a kind that does not exist.
-        IndexError: a number is cut off.
-    """
-    position = 0
-    while position < len(data):
-        key, position = _varint(data, position)
-        kind = key & 7
-        if kind == _VARINT:
-            value, position = _varint(data, position)
-            yield key >> 3, value
-            continue
-        if kind == _BYTES:
-            length, position = _varint(data, position)
-        elif kind in (_FIXED64, _FIXED32):
-            length = 8 if kind == _FIXED64 else 4
-        else:
-            raise ValueError(f"a field of kind {kind}")
-        if position + length > len(data):
-            raise ValueError(f"a field of {length} bytes where {len(data) - position} are left")
-        yield key >> 3, data[position : position + length]
-        position += length
-
-
-def _varint(data: memoryview, position: int) -> tuple[int, int]:
-    """Return the number that begins at `position`, and where it ends."""
-    number = shift = 0
-    while True:
-        byte = data[position]
-        number |= (byte & 0x7F) << shift
-        position, shift = position + 1, shift + 7
-        if byte < 0x80:
-            return number, position
-        if shift > 63:
-            raise ValueError("a number of more than 64 bits")
-
-
-def _bytes(value: Value) -> memoryview:
-    if isinstance(value, int):
-        raise ValueError("a number where a message must be")  # noqa: TRY004 - the file is wrong, not a type
-    return value
-
-
 def _text(value: Optional[Value]) -> str:
-    return "" if value is None else bytes(_bytes(value)).decode("utf-8", "replace")
+    return "" if value is None else as_text(value)

@@ -1,0 +1,4 @@
+package com.baidu.paddle.lite;
+
+/** Signature only. */
+public class ConfigBase {}
