@@ -14,10 +14,11 @@ DEMO_MODEL := inference/demo
 DEMO_PICTURE := $(DEMO_DATA)/val/star/00000.jpg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo serve test check bench clean
 
 help:
 	@echo "make demo    draw pictures, train GhostNet_x1_0 on them, evaluate, export, verify, predict (minutes)"
+	@echo "make serve   serve the demo's model over HTTP and gRPC with Paddle Serving, until Ctrl-C"
 	@echo "make test    run every test"
 	@echo "make check   format, lint, types, import contracts"
 	@echo "make bench   speed of the input pipeline, of inference and of a training step: ours alone"
@@ -46,6 +47,10 @@ demo: .venv/ready-user
 	@echo "log, checkpoints  $(DEMO_OUTPUT)"
 	@echo "exported model    $(DEMO_MODEL)"
 	@echo "classify yours    .venv/bin/ppghost infer --artifact $(DEMO_MODEL) PICTURE..."
+
+serve: .venv/ready-user
+	@test -d $(DEMO_MODEL) || { echo "There is no $(DEMO_MODEL) yet: make demo" >&2; exit 2; }
+	PYTHON="$(PY)" $(NATIVE) bash deploy/serving/run.sh $(DEMO_MODEL)
 
 test: .venv/ready-dev
 	$(RUN) -m pytest

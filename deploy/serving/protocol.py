@@ -192,15 +192,12 @@ class HttpConnection:
     def ask(self, keys: Sequence[str], values: Sequence[str]) -> Told:
         """Send a request and return the response; see `Connection`."""
         body = json.dumps({"key": list(keys), "value": list(values)}).encode("ascii")
-        was_open = self._line.sock is not None
         try:
             try:
                 status, text = self._exchange(body)
             except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
-                # The service may hang up between two requests; a fresh connection tells whether it lives.
+                # The service hung up between two requests, or a worker of it died; asking twice does no harm.
                 self._line.close()
-                if not was_open:
-                    raise
                 status, text = self._exchange(body)
         except (OSError, http.client.HTTPException) as error:
             self._line.close()

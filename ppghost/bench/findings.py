@@ -6,6 +6,7 @@ Door: imports artifacts and the rock.
 from __future__ import annotations
 
 import datetime
+import math
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +71,7 @@ class Measurement:
         call_ms: milliseconds of a call, the median of each round; of one picture where there is no batch.
         peak_bytes: the most memory that its process held.
         how: the engine's setting that was the fastest.
+        best_ms: milliseconds of the fastest call.
     """
 
     setting: Setting
@@ -77,6 +79,7 @@ class Measurement:
     call_ms: list[float] = field(default_factory=list)
     peak_bytes: int = 0
     how: str = ""
+    best_ms: float = math.inf
 
 
 @dataclass

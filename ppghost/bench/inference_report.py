@@ -125,7 +125,7 @@ def summary_lines(comparison: Comparison) -> list[str]:
 def _gains_of(comparison: Comparison, setting: Setting) -> list[str]:
     """Return how many times as fast other programs are on an export of ours as on their own.
 
-    Each in the same round, with the spread; and the best round of the one against the best of the other,
+    Each in the same round, with the spread; and the fastest call of the one against the fastest of the other,
     which a disturbed machine changes least.
     """
     gains = []
@@ -134,8 +134,8 @@ def _gains_of(comparison: Comparison, setting: Setting) -> list[str]:
         own = find(comparison, setting, program)
         if graph and own is not None and not comparison.programs[program].is_ours:
             middle, range_ = spread(ratios(own.call_ms, one.call_ms), 2)
-            best = min(own.call_ms) / min(one.call_ms)
-            gains.append(f"{one.program} {middle} ({range_}), best rounds {best:.2f}")
+            best = f"{own.best_ms:.2f} / {one.best_ms:.2f} ms = {own.best_ms / one.best_ms:.2f}"
+            gains.append(f"{one.program} {middle} ({range_}), fastest calls {best}")
     return gains
 
 
@@ -218,6 +218,7 @@ def comparison_dict(comparison: Comparison) -> dict[str, Any]:
                 "program": one.program,
                 "how": one.how,
                 "median_ms": statistics.median(one.call_ms),
+                "best_ms": one.best_ms,
                 "call_ms": one.call_ms,
                 "ratios_to_ours": ratios_to_ours(comparison, one),
                 "peak_bytes": one.peak_bytes,

@@ -103,7 +103,7 @@ class Group:
             self._leave_out(self._result.programs[name], str(ended))
         setting = Setting(self._model, self._threads, batch)
         self._result.measurements += [
-            Measurement(setting, name, series.ms, series.peak_bytes, self._how[name])
+            Measurement(setting, name, series.ms, series.peak_bytes, self._how[name], series.best_ms)
             for name, series in race.series.items()
         ]
 

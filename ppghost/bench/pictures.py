@@ -193,7 +193,8 @@ def measure_pictures(
         _sentence(setting, PICTURES_PROGRAMS[name], str(error)) for name, error in race.ended.items()
     ]
     result.measurements += [
-        Measurement(setting, name, series.ms, series.peak_bytes) for name, series in race.series.items()
+        Measurement(setting, name, series.ms, series.peak_bytes, best_ms=series.best_ms)
+        for name, series in race.series.items()
     ]
 
 

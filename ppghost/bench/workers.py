@@ -8,6 +8,7 @@ Door: imports nothing of ours; what is measured is imported by the files of `ins
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -168,10 +169,12 @@ class Series:
 
     Attributes:
         ms: milliseconds of a call, the median of each round.
+        best_ms: milliseconds of the fastest call.
         peak_bytes: the most memory that its process held.
     """
 
     ms: list[float] = field(default_factory=list)
+    best_ms: float = math.inf
     peak_bytes: int = 0
 
 
@@ -225,9 +228,11 @@ class Race:
             return
         seconds = statistics.median(answer["seconds"])
         self._calls[name] = max(1, min(self._pace.most_calls, int(self._pace.turn_seconds / seconds)))
-        self.series[name].peak_bytes = answer["peak_bytes"]
+        series = self.series[name]
+        series.peak_bytes = answer["peak_bytes"]
         if counts:
-            self.series[name].ms.append(1000 * seconds)
+            series.ms.append(1000 * seconds)
+            series.best_ms = min(series.best_ms, 1000 * min(answer["seconds"]))
 
 
 def ratios(series: Sequence[float], reference: Sequence[float]) -> list[float]:

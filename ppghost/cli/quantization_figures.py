@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import statistics
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -29,7 +28,7 @@ from ppghost.results import printable
 
 _LOG = logging.getLogger(__name__)
 
-ROUNDS = 40
+ROUNDS = 100
 """How many times fp32 and int8 take turns when their speed is measured."""
 _WARM_UP = 3
 _ENGINE = "onnxruntime"
@@ -157,18 +156,21 @@ def _add_latency(
                 name: stack.enter_context(open_engine(engine, path, source.facts.input_shape))
                 for name, path in models.items()
             }
-            took = _milliseconds(networks, row)
+            seconds = _seconds(networks, row)
     except GhostError as error:
         if engine == _ENGINE:
             raise
         _LOG.warning("%s is not measured: %s", engine, error)
         return
-    for name, each in took.items():
-        figures[name].setdefault("milliseconds", {})[engine] = each
+    for name, each in seconds.items():
+        figures[name].setdefault("milliseconds", {})[engine] = 1000 * float(np.median(each))
+        ratios = each / seconds["fp32"]
+        quartiles = [float(quartile) for quartile in np.percentile(ratios, (25, 50, 75))]
+        figures[name].setdefault("times_fp32_quartiles", {})[engine] = quartiles
 
 
-def _milliseconds(networks: Mapping[str, EngineNetwork], row: np.ndarray) -> dict[str, float]:
-    """Return how long a picture takes with one thread: medians of turns, so all meet the same machine."""
+def _seconds(networks: Mapping[str, EngineNetwork], row: np.ndarray) -> dict[str, np.ndarray]:
+    """Return how long a picture takes, float64 [ROUNDS] in turns, so that all meet the same machine."""
     seconds: dict[str, list[float]] = {name: [] for name in networks}
     for turn in range(ROUNDS + _WARM_UP):
         for name, network in networks.items():
@@ -178,4 +180,4 @@ def _milliseconds(networks: Mapping[str, EngineNetwork], row: np.ndarray) -> dic
             took = network.seconds or time.perf_counter() - start
             if turn >= _WARM_UP:
                 seconds[name].append(took)
-    return {name: 1000 * statistics.median(each) for name, each in seconds.items()}
+    return {name: np.array(each) for name, each in seconds.items()}

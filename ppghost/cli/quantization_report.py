@@ -21,7 +21,7 @@ _LOG = logging.getLogger(__name__)
 REPORT_FILE = "report.json"
 _NAMED = 5
 SAME_SPEED = 0.03
-"""Medians that differ by less than this share are told apart by nobody."""
+"""What differs by less than this share is told apart by nobody."""
 
 
 def words_of(tree: Mapping[str, Any]) -> list[str]:
@@ -32,7 +32,7 @@ def words_of(tree: Mapping[str, Any]) -> list[str]:
     """
     fp32, int8 = tree["fp32"], tree["int8"][tree["shipped"]]
     lines = [
-        _words_of_speed(engine, fp32["milliseconds"][engine], took)
+        _words_of_speed(engine, fp32["milliseconds"][engine], took, int8["times_fp32_quartiles"][engine])
         for engine, took in int8["milliseconds"].items()
     ]
     lines.append(f"The file has {int8['bytes']} bytes, {int8['share_of_fp32_bytes']:.1%} of fp32's.")
@@ -52,16 +52,17 @@ def words_of(tree: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _words_of_speed(engine: str, fp32: float, int8: float) -> str:
-    ratio = int8 / fp32
-    if abs(ratio - 1) <= SAME_SPEED:
-        speed = "is as fast as fp32 here"
-    elif ratio > 1:
+def _words_of_speed(engine: str, fp32: float, int8: float, ratios: Sequence[float]) -> str:
+    """Say which is faster, if a quarter of the turns at most is on the other side."""
+    low, ratio, high = ratios
+    if low > 1 + SAME_SPEED:
         speed = f"is SLOWER than fp32 here: it takes {ratio:.2f} times as long"
-    else:
+    elif high < 1 - SAME_SPEED:
         speed = f"is {1 / ratio:.2f} times as fast as fp32 here"
-    took = f"{int8:.2f} against {fp32:.2f} ms"
-    return f"{engine}: int8 {speed} ({took}, one picture, one thread, medians in turns)."
+    else:
+        speed = f"is as fast as fp32 here, as far as can be told: {ratio:.2f} times as long"
+    spread = f"{low:.2f} to {high:.2f} in half of the turns"
+    return f"{engine}: int8 {speed} ({spread}; {int8:.2f} against {fp32:.2f} ms, one picture, one thread)."
 
 
 def table(tree: Mapping[str, Any]) -> list[str]:

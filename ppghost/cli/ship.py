@@ -156,7 +156,12 @@ def convert_artifact(options: argparse.Namespace) -> Artifact:
                 else f"one for '{target.consumes}'."
             )
         )
-    out = Path(options.output or f"{Path(options.artifact)}_{target.name}")
+    if options.output == "":
+        raise ConfigError("--output is empty; give the folder to write, or leave it out.")
+    folder = Path(options.artifact)
+    if folder.name in ("", ".."):  # neither is a name that "_onnx" can be put behind
+        folder = folder.resolve()
+    out = Path(options.output or f"{folder}_{target.name}")
     return target.export(source, out, graph=options.graph, **given)
 
 

@@ -33,13 +33,16 @@ from ppghost.artifact import (
     write_artifact,
 )
 from ppghost.environments import PADDLE2ONNX, ensure_environment
-from ppghost.errors import ArtifactError, ConfigError
+from ppghost.errors import ArtifactError, ConfigError, OutputError
 from ppghost.export.target import Target
 from ppghost.export.verify import verify
 from ppghost.vision.variants import variant_of
 
-OPSETS = range(11, 22)
-"""Operator sets that Paddle2ONNX 2.1 writes and every engine of `ppghost.engines` reads."""
+OPSETS = range(11, 27)
+"""Operator sets that every engine of `ppghost.engines` reads; ONNX Runtime 1.31 ends at 26."""
+
+MOST_ROWS = 1024
+"""The largest batch that a file may fix, as for Ascend's `atc`."""
 
 MODEL_FILE = "inference.onnx"
 _CONVERTER = Path(__file__).parent / "inside" / "paddle_to_onnx.py"
@@ -73,8 +76,8 @@ class OnnxOptions:
                 f"The operator set is {self.opset}; accepted: {OPSETS[0]} to {OPSETS[-1]}. "
                 f"{OPSETS[0]} is read by every engine."
             )
-        if self.batch is not None and self.batch < 1:
-            raise ConfigError(f"The batch is {self.batch}; accepted: dynamic, or a number from 1.")
+        if self.batch is not None and not 1 <= self.batch <= MOST_ROWS:
+            raise ConfigError(f"The batch is {self.batch}; accepted: dynamic, or 1 to {MOST_ROWS}.")
         for name in (self.input_name, self.output_name):
             if name is not None and not _NAME.fullmatch(name):
                 raise ConfigError(
@@ -105,9 +108,13 @@ def export_onnx(
     Raises:
         ArtifactError: the source is broken, has no json form or another graph, or cannot be converted.
         ToolMissingError: an environment cannot be made.
-        OutputError: `out` cannot be written, or holds files that no export wrote.
+        OutputError: `out` is the source, cannot be written, or holds files that no export wrote.
         VerificationError: the ONNX file does not give the network's outputs.
     """
+    if os.path.realpath(out) == os.path.realpath(source.folder):
+        raise OutputError(
+            f"{out} is the folder that is converted, and it would be replaced as a whole. Choose another one."
+        )
     check_artifact(source)
     facts = source.facts
     if graph not in (None, facts.graph):

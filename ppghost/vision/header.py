@@ -9,6 +9,7 @@ Microsoft's BITMAPCOREHEADER and BITMAPINFOHEADER. Imports only the errors.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ ACCEPTED = "JPEG, PNG, BMP, WebP, TIFF, GIF"
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _APNG_CHUNKS = (b"acTL", b"fcTL", b"fdAT")
-_STANDALONE_MARKERS = frozenset((0x00, 0x01, *range(0xD0, 0xDA)))
+# Of a JPEG segment: any but filling bytes, 0xFF 0x00, and the markers that stand alone, 0x01 and 0xD0 to 0xD9.
+_MARKER = re.compile(rb"\xff[\x02-\xcf\xda-\xfe]")
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN = 0xDA
 _WEBP_ANIMATION, _WEBP_EXIF = 0b10, 0b1000
@@ -83,17 +85,13 @@ def _segments(data: bytes) -> Iterator[tuple[int, int]]:
     """Yield the marker of each segment of a JPEG file and where its length stands, up to the first scan."""
     place = 2
     # Decoders skip what stands between segments, and so does this.
-    while 0 <= (place := data.find(b"\xff", place)) < len(data) - 3:
-        marker = data[place + 1]
-        if marker == 0xFF:
-            place += 1
-        elif marker in _STANDALONE_MARKERS:
-            place += 2
-        else:
-            yield marker, place + 2
-            if marker == _START_OF_SCAN:
-                return
-            place += 2 + struct.unpack_from(">H", data, place + 2)[0]
+    while (found := _MARKER.search(data, place)) and found.end() + 2 <= len(data):
+        place = found.end()
+        marker = data[place - 1]
+        yield marker, place
+        if marker == _START_OF_SCAN:
+            return
+        place += struct.unpack_from(">H", data, place)[0]
 
 
 def _jpeg(data: bytes) -> Header:

@@ -56,9 +56,9 @@ def comparison() -> Comparison:
             Measurement(ONE, "ours", [2.0, 2.2, 6.0], 2**27),
             Measurement(ONE, "ours_bf16", [1.0, 1.1, 4.0], 2**27),
             Measurement(ONE, "paddle2", [8.0, 6.6, 60.0], 2**28),
-            Measurement(ONE, "openvino", [3.0, 3.3, 9.0], 2**28, "latency hint"),
+            Measurement(ONE, "openvino", [3.0, 3.3, 9.0], 2**28, "latency hint", best_ms=2.8),
             Measurement(ONE, "mnn", [5.0, 5.5, 9.0], 2**28),
-            Measurement(ONE, "openvino:fused", [2.5, 2.6, 9.0], 2**28),
+            Measurement(ONE, "openvino:fused", [2.5, 2.6, 9.0], 2**28, best_ms=2.5),
             Measurement(EIGHT, "ours", [12.0, 12.0], 2**27),
             Measurement(FILES, "ours", [4.0, 4.0], 2**27),
             Measurement(FILES, "paddle2", [16.0, 20.0], 2**27),
@@ -95,7 +95,7 @@ def test_the_summary_names_the_best_program_on_its_own_export(comparison: Compar
     assert "4.00 times as fast as paddle2" in first
     assert "1.50 times as fast as the best other program, openvino;" in first
     assert "its bf16, ours_bf16, 2.00 times as fast as itself" in first
-    assert exports.endswith("openvino:fused 1.20 (1.00..1.27), best rounds 1.20.")
+    assert exports.endswith("openvino:fused 1.20 (1.00..1.27), fastest calls 2.80 / 2.50 ms = 1.12.")
     # 1 + 0.5 + 12 / 8 ms are needed, 4 are taken.
     assert "4.50 times as fast as PaddleClas' way, Paddle 2" in files
     assert "at 250 pictures/s, 75% of what" in files
@@ -197,7 +197,8 @@ def test_who_dies_or_answers_wrongly_is_left_out_and_the_others_go_on(
     )
     measured = [(one.program, one.setting.batch) for one in result.measurements]
     assert measured == [("ours:native:stock", 1), ("ours:native:stock", 2), ("ours", None)]
-    assert all(len(one.call_ms) == LEAST_ROUNDS and min(one.call_ms) > 0 for one in result.measurements)
+    assert all(len(one.call_ms) == LEAST_ROUNDS for one in result.measurements)
+    assert all(0 < one.best_ms <= min(one.call_ms) for one in result.measurements)
     assert {one.program for one in result.starts} == {"ours:native:stock"}
     [start] = result.starts
     assert start.error is not None

@@ -232,6 +232,18 @@ def test_help_needs_no_paddle(program: str) -> None:
     assert "--override" in done.stdout
 
 
+def test_ctrl_c_while_the_program_loads_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "numpy.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "ppghost", "models"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))},
+    )
+    assert (done.returncode, done.stderr.strip()) == (130, "interrupted")
+
+
 # --------------------------------------------------------------------------------------------- bad input
 
 

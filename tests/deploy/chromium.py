@@ -48,14 +48,14 @@ class Chromium:
     def __init__(self, program: str, *options: str) -> None:
         self._numbers = itertools.count(1)
         self._rest = b""
-        self._folder = tempfile.TemporaryDirectory(prefix="ppghost-chromium-", ignore_cleanup_errors=True)
+        self._folder = Path(tempfile.mkdtemp(prefix="ppghost-chromium-"))
         self.events: list[dict[str, Any]] = []
         reads, self._to = os.pipe()
         self._from, writes = os.pipe()
         reads, writes = _far_from_low_ones(reads), _far_from_low_ones(writes)
         words = [program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        words += ["--no-first-run", "--remote-debugging-pipe", f"--user-data-dir={self._folder.name}"]
-        with open(Path(self._folder.name) / "log", "wb") as log:
+        words += ["--no-first-run", "--remote-debugging-pipe", f"--user-data-dir={self._folder}"]
+        with open(self._folder / "log", "wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _LAUNCH, str(reads), str(writes), *words, *options],
                 pass_fds=(reads, writes),
@@ -90,7 +90,7 @@ class Chromium:
             ready, _, _ = select.select([self._from], [], [], max(0.0, until - time.monotonic()))
             assert ready, f"Chromium said nothing for {patience_s} s"
             read = os.read(self._from, 1 << 20)
-            assert read, (Path(self._folder.name) / "log").read_text(errors="replace")
+            assert read, (self._folder / "log").read_text(errors="replace")
             self._rest += read
         text, _, self._rest = self._rest.partition(_END)
         message: dict[str, Any] = json.loads(text)
@@ -171,4 +171,4 @@ class Chromium:
             self._process.kill()
             self._process.wait()
         os.close(self._from)
-        self._folder.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)  # a child of the browser may still write there

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from ppghost.errors import DataError
 from ppghost.offline.outputs import FORMATS, read_scores, write_scores
 from ppghost.offline.scoring import top_n
 from ppghost.offline.truth import read_truth
+from tests.conftest import ROOT
 from tests.deploy.tiny_onnx import needs_onnxruntime, scores_of, tiny_onnx
 
 CLASSES = 10
@@ -432,6 +436,28 @@ def test_speed_alone_needs_no_inputs(tmp_path: Path, capsys) -> None:
     summary = json.loads((tmp_path / "out" / "sumary.json").read_text())
     assert (summary["filesinfo"], summary["NPU_compute_time"]["count"]) == ({}, 3)
     assert "batch 4" in capsys.readouterr().out
+
+
+@needs_onnxruntime
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash: apt-get install bash")
+def test_all_in_a_row_the_way_that_the_network_asks_for(tmp_path: Path) -> None:
+    from tests.deploy.test_ascend_files import draw
+
+    for seed, name in enumerate("ab"):
+        draw(tmp_path / "p" / f"{name}.png", seed)
+    (tmp_path / "m.onnx").write_bytes(tiny_onnx(metadata={"preprocessing": "paddleclas"}))
+    (tmp_path / "l.txt").write_text("a.png 0\nb.png 1\n")
+    words = [*(str(tmp_path / name) for name in ("m.onnx", "p", "l.txt", "run")), "10", "--way", "paddleclas"]
+    ran = subprocess.run(
+        ["bash", "deploy/ascend/run.sh", *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "pictures 2 of 2 labelled (preprocessing: paddleclas)" in ran.stdout
 
 
 def test_a_missing_tool_is_named_with_the_way_to_get_it(tmp_path: Path, monkeypatch, capsys) -> None:

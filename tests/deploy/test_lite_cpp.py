@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import struct
@@ -25,6 +26,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import ppghost
+from ppghost.artifact import Artifact
+from ppghost.bench.phone import problems_of, read_result
+from ppghost.environments import LITE, ensure_environment
+from ppghost.errors import ToolMissingError
+from ppghost.export.target import load_target
 from ppghost.predict import list_pictures
 from ppghost.vision import Pipeline, softmax
 from tests.conftest import PictureSet
@@ -314,7 +320,7 @@ def test_decoding_real_pictures_is_almost_that_of_python(
     for picture in list_pictures(imagenet_samples.root)[::20]:
         given_ = probe.tensor("tensor", picture, tmp_path / "tensor")
         levels.append(np.abs(given_ - PIPELINE.to_chw(picture.read_bytes())) / GREY_LEVEL)
-    # stb_image and libjpeg-turbo round elsewhere when they enlarge the colour planes; resizing adds one level.
+    # stb_image and libjpeg-turbo round elsewhere when they enlarge the colour planes; resizing may add one.
     assert max(level.max() for level in levels) <= 1.02 * (JPEG_LEVELS + 1)
     assert np.mean([level.mean() for level in levels]) < 0.2
 
@@ -771,6 +777,7 @@ def test_the_benchmark_tells_all(program: list[str], model: Path, tmp_path: Path
     again = json.loads(text_run(program, *words, "--pause", 0, model, model).stdout)
     assert [(cell["model"], cell["threads"], cell["round"]) for cell in again["cells"]] == ran
     (tmp_path / "result.json").write_text(done.stdout)
+    assert list(problems_of(read_result(tmp_path / "result.json"))) == []
 
 
 def test_help_teaches(program: list[str]) -> None:
@@ -848,3 +855,64 @@ def test_the_properties_of_android_are_read_where_there_are_any(tmp_path: Path) 
     flags = ("-std=c++14", "-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only", f"-I{tmp_path}")
     done = run(compiler(), *flags, "-D__ANDROID__", SOURCE / "src" / "device.cpp")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(
+    not os.environ.get("PPGHOST_LITE_DIR"),
+    reason="PPGHOST_LITE_DIR is not set; give the folder of Paddle Lite's C++ package for this processor",
+)
+def test_paddle_lite_itself_runs_what_we_export(ghostnet: Artifact, picture: Path, tmp_path: Path) -> None:
+    try:
+        ensure_environment(LITE)
+    except ToolMissingError as error:
+        pytest.skip(f"Paddle Lite's converter cannot be installed: {error}")
+    sdk = f"-DPPGHOST_LITE_DIR={os.environ['PPGHOST_LITE_DIR']}"
+    real_program = build(tmp_path / "build", sdk, "-DCMAKE_CXX_FLAGS=-Werror") / "ppghost_lite"
+    folder = load_target("lite").export(ghostnet, tmp_path / "lite").folder
+    golden = run(real_program, "--golden", folder)
+    assert golden.returncode == 0, golden.stdout + golden.stderr
+    answer = run(real_program, folder, picture)
+    assert answer.returncode == 0, answer.stderr
+    assert len(json.loads(answer.stdout)["class_ids"]) == 5
+    measured = run(real_program, "--benchmark", "--pause", 0, "--threads", 1, folder)
+    assert measured.returncode == 0, measured.stderr
+    (tmp_path / "result.json").write_text(measured.stdout)
+    assert list(problems_of(read_result(tmp_path / "result.json"))) == []
+    # Bytes that fit the manifest and that Paddle Lite dies of: told, not a bare signal.
+    tree = json.loads((folder / "ppghost.json").read_text())
+    for entry in tree["models"]:
+        data = (folder / entry["file"]).read_bytes()[:26] + bytes(entry["size_bytes"] - 26)
+        entry["sha256"] = digest(data)
+        if entry["arch"] == "x86":
+            (folder / entry["file"]).write_bytes(data)
+    (folder / "ppghost.json").write_text(json.dumps(tree))
+    broken = run(real_program, folder, picture)
+    assert (broken.returncode, broken.stdout) == (2, "")
+    assert "Paddle Lite gave up when it opened" in broken.stderr
+
+
+def test_the_readme_names_what_there_is() -> None:
+    readme = (SOURCE / "README.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.+)$", readme, re.MULTILINE)
+    assert headings == ["What", "Needs", "Export", "Build", "Run", "Expected output", "Limits"]
+    options = set(re.findall(r"(--[a-z][a-z-]+)", "\n".join(re.findall(r"ppghost_lite (--.*)", readme))))
+    assert options <= set(re.findall(r"(--[a-z-]+)", (SOURCE / "src" / "options.cpp").read_text()))
+    cmake = (SOURCE / "CMakeLists.txt").read_text()
+    assert all(name in cmake for name in re.findall(r"-D((?:PPGHOST|STB)\w+)", readme))
+
+
+def test_run_sh_runs_the_commands_of_the_readme(program: list[str], model: Path, picture: Path) -> None:
+    if program[0] == QEMU:
+        pytest.skip("run.sh is for this machine's own processor")
+    # The folder is built and configured already, with the stand-in.
+    environment = {**os.environ, "BUILD": str(Path(program[0]).parent)}
+    done = run("bash", SOURCE / "run.sh", model, picture, env=environment)
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert [sorted(result)[0] for result in results] == [
+        "is_top1_equal",
+        "is_top1_equal",
+        "class_ids",
+        "cells",
+    ]
+    assert run("bash", SOURCE / "run.sh").returncode == 2

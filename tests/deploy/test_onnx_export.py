@@ -133,9 +133,10 @@ def test_another_networks_file_is_found(onnx_ghostnet: Artifact, ghostnet: Artif
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"opset": 10}, "accepted: 11 to 21"),
-        ({"opset": 22}, "accepted: 11 to 21"),
-        ({"batch": 0}, "accepted: dynamic, or a number from 1"),
+        ({"opset": 10}, "accepted: 11 to 26"),
+        ({"opset": 27}, "accepted: 11 to 26"),
+        ({"batch": 0}, "accepted: dynamic, or 1 to 1024"),
+        ({"batch": 99999999999}, "accepted: dynamic, or 1 to 1024"),
         ({"input_name": "a b"}, "no name for an input"),
         ({"input_name": "x:0"}, "no name for an input"),
         ({"output_name": "类"}, "no name for an input or output"),
@@ -151,10 +152,11 @@ def test_options_that_cannot_be(options: dict[str, object], sentence: str) -> No
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--target", "onnx", "--opset", "30"], "accepted: 11 to 21"),
+        (["--target", "onnx", "--opset", "30"], "accepted: 11 to 26"),
         (["--target", "onnx", "--graph", "stock"], "holds the graph 'fused', and 'stock' is asked for"),
         (["--target", "onnx", "-o", "Global.device=cpu"], "an exported folder (--artifact) has none"),
         (["--target", "onnx", "-c", "GhostNet_x0_5"], "Give either"),
+        (["--target", "onnx", "--output", ""], "--output is empty"),
         (["--opset", "11"], "--opset is for --target onnx"),
         ([], "the target 'paddle' takes a network: give -c CONFIG"),
     ],
@@ -185,6 +187,28 @@ def test_what_is_in_the_way_stays(ghostnet: Artifact, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"mine\.txt"):
         TARGET.export(ghostnet, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_beside_the_folder_that_one_stands_in(
+    copied: Callable[[], Artifact], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied().folder
+    other = folder.with_name(f"{folder.name}_onnx")
+    other.mkdir()
+    (other / "mine.txt").touch()
+    monkeypatch.chdir(folder)
+    assert main(["export", "--artifact", ".", "--target", "onnx"]) == 2
+    assert f"{other} holds files that no export wrote (mine.txt)" in capfd.readouterr().err
+
+
+def test_the_source_is_never_replaced(copied: Callable[[], Artifact], tmp_path: Path) -> None:
+    """The folder holds nothing but an export, so without a word it would become its own ONNX form."""
+    artifact = copied()
+    (tmp_path / "link").symlink_to(artifact.folder)
+    for out in (artifact.folder, artifact.folder / ".." / artifact.folder.name, tmp_path / "link"):
+        with pytest.raises(OutputError, match="is the folder that is converted"):
+            TARGET.export(artifact, out)
+    check_artifact(read_artifact(artifact.folder))
 
 
 @needs_paddle2onnx

@@ -344,10 +344,18 @@ def test_the_report_has_every_calibration_and_claims_what_was_measured(made: Pat
 
 
 @pytest.mark.parametrize(
-    ("int8", "said"), [(20.0, "SLOWER"), (5.0, "2.00 times as fast"), (10.1, "as fast as fp32")]
+    ("ratios", "said"),
+    [
+        ([1.9, 2.0, 2.2], "SLOWER than fp32 here: it takes 2.00"),
+        ([0.4, 0.5, 0.6], "2.00 times as fast"),
+        ([0.9, 1.01, 1.02], "as fast as fp32"),
+        ([0.5, 0.8, 1.1], "as far as can be told"),
+        ([0.99, 1.3, 2.0], "as far as can be told"),
+    ],
 )
-def test_words_about_speed_follow_the_figures(int8: float, said: str) -> None:
-    facts = {"bytes": 30, "share_of_fp32_bytes": 0.3, "milliseconds": {"openvino": int8}}
+def test_words_about_speed_follow_the_figures(ratios: list[float], said: str) -> None:
+    quartiles, took = {"openvino": ratios}, {"openvino": 10 * ratios[1]}
+    facts = {"bytes": 30, "share_of_fp32_bytes": 0.3, "milliseconds": took, "times_fp32_quartiles": quartiles}
     fp32 = {"bytes": 100, "milliseconds": {"openvino": 10.0}}
     layers = [{"layer": name, "cosine": cosine} for name, cosine in (("a", 0.9), ("b", 0.99), ("c", 0.98))]
     tree = {"shipped": "mse", "fp32": fp32, "int8": {"mse": facts}, "sensitivity": layers}

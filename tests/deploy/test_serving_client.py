@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,6 +30,7 @@ from ppghost.errors import GhostError
 from tests.deploy.naive_service import serving
 
 ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "deploy" / "serving" / "README.md").read_text(encoding="utf-8")
 PROGRAM = ROOT / "deploy" / "serving" / "client.py"
 Capture = pytest.CaptureFixture[str]
 
@@ -234,6 +238,25 @@ def test_it_runs_as_a_program_and_explains_itself(service: str, pictures: Path) 
     told = subprocess.run([*words[:2], "--help"], capture_output=True, text=True, check=False).stdout
     assert "grpc://127.0.0.1:9993" in told
     assert subprocess.run([*words, "--batch", "0"], capture_output=True, check=False).returncode == 2
+
+
+COMMANDS = re.findall(r"^    python deploy/serving/client.py (.*)$", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_of_the_readme_run(
+    service: str, pictures: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pictures / "photos").mkdir()
+    for name in ("photos/a.png", "photos/b.png", "picture.jpg"):
+        shutil.copyfile(pictures / "1.png", pictures / name)
+    monkeypatch.chdir(pictures)
+    words = shlex.split(command)
+    if "--server" in words:
+        assert words[words.index("--server") + 1] == "grpc://127.0.0.1:9993"
+    assert client.main([*words, "--server", service]) == 0
+    if "--output" in words:
+        assert Path(words[words.index("--output") + 1]).read_text()
 
 
 PLAIN = st.recursive(

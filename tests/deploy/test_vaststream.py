@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -174,11 +175,14 @@ def test_the_second_generation_resizes_both_sides(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """An exported folder for 32 x 32, three classes of which two have one name, with torchvision's way."""
+    return write_folder(tmp_path_factory.mktemp("artifact"), "json", b"code")
+
+
+def write_folder(folder: Path, form: str, graph: bytes) -> Artifact:
+    """Write an exported folder for 32 x 32, torchvision's way, three classes of which two have one name."""
     ops = VARIANTS["torchvision"].to_list()
     ops[1:3] = [{"Resize": {"size": 36}}, {"CenterCrop": {"size": 32}}]
-    folder = tmp_path_factory.mktemp("artifact")
-    (folder / "inference.json").write_bytes(b"code")
+    (folder / f"inference.{form}").write_bytes(graph)
     facts = Facts(
         schema=SCHEMA,
         target="paddle",
@@ -187,7 +191,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
         input_shape=(3, 32, 32),
         class_num=3,
         output="logits",
-        models=(ModelFile("json", "inference.json", None, "x", "y"),),
+        models=(ModelFile(form, f"inference.{form}", None, "x", "y"),),
         tools={},
     )
     images, logits = np.zeros((1, 3, 32, 32), np.float32), np.zeros((1, 3), np.float32)
@@ -851,6 +855,29 @@ def test_the_published_arguments_run_here_too(bundle: Path, npz: Path, tmp_path:
     assert "gives [3,32,32]" in capsys.readouterr().err
     assert run("infer", tmp_path / "m.onnx", "--vdsp_params", bundle / "bundle.json") == 2
     assert "it has no 'vdsp_op_type'" in capsys.readouterr().err
+
+
+@needs_onnxruntime
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash: apt-get install bash")
+def test_all_in_a_row_with_pictures_of_one_name(tmp_path: Path) -> None:
+    for seed, folder in enumerate(("n01", "n02", "n10")):
+        draw(tmp_path / "val" / folder / "x.png", seed)
+    (tmp_path / "artifact").mkdir()
+    write_folder(tmp_path / "artifact", "onnx", tiny_onnx(3, 32, 1, name="input"))
+    (tmp_path / "synsets.txt").write_text("n01\nn02 second\nn10\n")
+    truth = f"--synsets={tmp_path / 'synsets.txt'}"
+    words = [str(tmp_path / "artifact"), str(tmp_path / "val"), truth, str(tmp_path / "run"), "3"]
+    ran = subprocess.run(
+        ["bash", "deploy/vaststream/run.sh", *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "pictures 3\n[VACC]:  top1_rate: " in ran.stdout
+    assert json.loads((tmp_path / "run" / "score.json").read_text())["pictures"] == 3
 
 
 @needs_onnxruntime

@@ -45,8 +45,9 @@ class Board:
     """
 
     def __init__(self, path: Path, workers: int, row: int = 0) -> None:
-        mode = "r+" if path.exists() else "w+"
-        self._figures = np.memmap(path, np.float64, mode, shape=(workers, len(_COLUMNS)))
+        with path.open("ab") as file:
+            file.truncate(8 * workers * len(_COLUMNS))
+        self._figures = np.memmap(path, np.float64, "r+", shape=(workers, len(_COLUMNS)))
         self._own = self._figures[row]
         self._lock = threading.Lock()  # the threads of a worker share its row
 

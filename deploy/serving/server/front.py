@@ -139,8 +139,8 @@ class Front:
             raise
         except Exception:  # noqa: BLE001 - the last door: a defect is a line of the log and an answer
             LOG.exception("defect", extra={"fields": {"request_id": request_id}})
-            refusal = RefusalError(Code.DEFECT, "The server failed; its log tells more.")
-            body, status = _refusal(refusal), refusal.code.status
+            defect = RefusalError(Code.DEFECT, "The server failed; its log tells more.")
+            body, status = _refusal(defect), defect.code.status
         self._service.note("http", status, begin, request_id, **facts)
         response = web.Response(
             body=body, status=status, content_type=_JSON, headers={"X-Request-Id": request_id}

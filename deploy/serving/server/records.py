@@ -50,6 +50,6 @@ def write_records() -> None:
     LOG.setLevel(logging.INFO)
 
 
-def tell(event: str, *, level: int = logging.INFO, **fields: object) -> None:
+def tell(event: str, **fields: object) -> None:
     """Write one record: what happened, and its facts."""
-    LOG.log(level, event, extra={"fields": fields})
+    LOG.info(event, extra={"fields": fields})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import logging
 import os
 import signal
 import socket
@@ -56,7 +55,7 @@ def main() -> None:
     try:
         service = _make_service(job)
     except GhostError as error:
-        tell("worker cannot start", level=logging.ERROR, worker=job.row, reason=str(error))
+        tell("worker cannot start", worker=job.row, reason=str(error))
         os._exit(error.exit_code)
     answered = asyncio.run(_work(job, service))
     tell("worker has stopped", worker=job.row, answered_all=answered)

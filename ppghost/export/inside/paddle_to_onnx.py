@@ -29,6 +29,42 @@ def load_part(name: str) -> Any:
     return importlib.import_module(f"inside.{name}")
 
 
+NEWEST = 21
+"""The newest operator set that Paddle2ONNX 2.1 writes; asked for a newer one, it ends the process."""
+
+
+def converted(job: dict[str, Any]) -> Any:
+    """Return the model as Paddle2ONNX writes it, in the operator set of a job.
+
+    Side effects: leaves it in the file that the job writes.
+
+    Raises:
+        ValueError: the onnx of this Python is older than the operator set.
+    """
+    import onnx
+    import paddle2onnx
+    from onnx import version_converter
+
+    known = onnx.defs.onnx_opset_version()
+    if job["opset"] > known:
+        raise ValueError(
+            f"onnx {onnx.__version__} of {sys.executable} ends at operator set {known}. Take that one, or a "
+            "Python without onnx: an isolated environment with a newer one is made then"
+        )
+    paddle2onnx.export(
+        job["graph"],
+        job["weights"],
+        job["out"],
+        opset_version=min(job["opset"], NEWEST),
+        auto_upgrade_opset=False,
+        enable_onnx_checker=True,
+        # Its optimiser installs packages while it runs.
+        optimize_tool="None",
+    )
+    model = onnx.load(job["out"])
+    return model if job["opset"] <= NEWEST else version_converter.convert_version(model, job["opset"])
+
+
 def convert(job: dict[str, Any]) -> None:
     """Write the ONNX file that a job describes.
 
@@ -39,17 +75,7 @@ def convert(job: dict[str, Any]) -> None:
     import paddle2onnx
 
     onnx_graph = load_part("onnx_graph")
-    paddle2onnx.export(
-        job["graph"],
-        job["weights"],
-        job["out"],
-        opset_version=job["opset"],
-        auto_upgrade_opset=False,
-        enable_onnx_checker=True,
-        # Its optimiser installs packages while it runs.
-        optimize_tool="None",
-    )
-    graph = onnx_graph.read_graph(onnx.load(job["out"]))
+    graph = onnx_graph.read_graph(converted(job))
     if graph.opset != job["opset"]:
         raise ValueError(f"the graph needs operator set {graph.opset}, not {job['opset']}")
     if job["batch"] is not None:

@@ -6,13 +6,13 @@
 namespace ppghost {
 namespace {
 
-constexpr int kWeightBits = 11;  // as OpenCV has; two weights and a pixel fit 32 bits
-constexpr std::int32_t kOne = 1 << kWeightBits;
+// Weights have 11 bits, as in OpenCV's resize.cpp; a product of two and a pixel has 30.
+constexpr float kOne = 1 << 11;
 
-/// Where one row or column of the result comes from: two neighbours, the second with `weight` of `kOne`.
+/// Where one row or column of the result comes from: two neighbours and their weights.
 struct Sample {
   std::ptrdiff_t first, second;
-  std::int32_t weight;
+  std::int32_t first_weight, second_weight;
 };
 
 /// Return the samples of `crop` pixels in the middle of a side that is resized from `length` by `factor`.
@@ -24,16 +24,23 @@ std::vector<Sample> samples_of(std::size_t length, double factor, std::size_t cr
   std::vector<Sample> samples;
   for (std::size_t i = 0; i < crop; ++i) {
     const double place = std::min(std::max((begin + static_cast<double>(i) + 0.5) * step - 0.5, 0.0), last);
-    const double below = std::floor(place);
-    const std::ptrdiff_t first = static_cast<std::ptrdiff_t>(below);
+    const std::ptrdiff_t first = static_cast<std::ptrdiff_t>(place);
     const std::ptrdiff_t second = std::min(first + 1, static_cast<std::ptrdiff_t>(length - 1));
-    samples.push_back({first, second, static_cast<std::int32_t>(std::nearbyint((place - below) * kOne))});
+    const float share = static_cast<float>(place) - static_cast<float>(first);
+    samples.push_back({first, second, static_cast<std::int32_t>(std::nearbyint((1 - share) * kOne)),
+                       static_cast<std::int32_t>(std::nearbyint(share * kOne))});
   }
   return samples;
 }
 
-std::int32_t blend(std::int32_t first, std::int32_t second, std::int32_t weight) {
-  return first * (kOne - weight) + second * weight;
+std::int32_t blend(std::int32_t first, std::int32_t second, const Sample& sample) {
+  return first * sample.first_weight + second * sample.second_weight;
+}
+
+/// Return the level between two sums of pixels by weights; each product is cut where OpenCV cuts it.
+std::size_t level_of(std::int32_t upper, std::int32_t lower, const Sample& sample) {
+  const std::int32_t sum = ((sample.first_weight * (upper >> 4)) >> 16) + ((sample.second_weight * (lower >> 4)) >> 16);
+  return static_cast<std::size_t>(std::min((sum + 2) >> 2, 255));
 }
 
 }  // namespace
@@ -61,9 +68,9 @@ void Preprocess::to_chw(const Picture& picture, float* row) const {
       const std::ptrdiff_t left = columns[x].first * picture.column_step, right = columns[x].second * picture.column_step;
       for (std::size_t channel = 0; channel < 3; ++channel) {
         const std::ptrdiff_t c = static_cast<std::ptrdiff_t>(channel);
-        const std::int32_t sum = blend(blend(upper[left + c], upper[right + c], columns[x].weight),
-                                       blend(lower[left + c], lower[right + c], columns[x].weight), rows[y].weight);
-        const std::size_t level = static_cast<std::size_t>((sum + (1 << (2 * kWeightBits - 1))) >> (2 * kWeightBits));
+        const std::int32_t above = blend(upper[left + c], upper[right + c], columns[x]);
+        const std::int32_t below = blend(lower[left + c], lower[right + c], columns[x]);
+        const std::size_t level = level_of(above, below, rows[y]);
         const std::size_t target = is_rgb_ ? channel : 2 - channel;
         row[target * plane + y * crop_ + x] = tables_[target][level];
       }

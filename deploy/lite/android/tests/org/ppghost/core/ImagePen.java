@@ -10,12 +10,16 @@ import java.awt.geom.RoundRectangle2D;
 import java.awt.image.BufferedImage;
 import java.io.File;
 import java.io.IOException;
+import java.util.HashMap;
+import java.util.Map;
 import javax.imageio.ImageIO;
 
 /** Draws sheets into PNG files, so that they can be looked at without a phone; needs a font on this machine. */
 final class ImagePen implements Pen {
 
     private static final FontRenderContext METRICS = new FontRenderContext(null, true, true);
+
+    private static final Map<Float, Font> FONTS = new HashMap<>();
 
     private final BufferedImage image;
     private final Graphics2D graphics;
@@ -83,7 +87,14 @@ final class ImagePen implements Pen {
         graphics.drawImage(drawn, place, null);
     }
 
+    /** Returns a font; kept, since making one takes longer than drawing with it. */
     private static Font font(float size, boolean isBold) {
-        return new Font(Font.SANS_SERIF, isBold ? Font.BOLD : Font.PLAIN, 1).deriveFont(size);
+        Float key = isBold ? -size : size;
+        Font font = FONTS.get(key);
+        if (font == null) {
+            font = new Font(Font.SANS_SERIF, isBold ? Font.BOLD : Font.PLAIN, 1).deriveFont(size);
+            FONTS.put(key, font);
+        }
+        return font;
     }
 }
