@@ -46,7 +46,7 @@ def measure_ours(config_path: str, overrides: list[str], mode: str) -> Measure:
             rank=0,
             world_size=1,
             epochs=epochs,
-            class_num=config.Arch.class_num,
+            class_num=config.shipped.class_num,
             training=mode == "Train",
         )
         pictures = sum(batch.size for epoch in range(1, epochs + 1) for batch in loader.batches(epoch))
@@ -65,7 +65,7 @@ def measure_paddleclas(root: str, config_path: str, overrides: list[str], mode: 
 
     logger.init_logger()
     config = get_config(config_path, overrides=overrides, show=False)
-    config.DataLoader.update({"class_num": config.Arch.class_num, "epochs": 1})
+    config.DataLoader.update({"class_num": config.shipped.class_num, "epochs": 1})
 
     def run(workers: int, epochs: int) -> int:
         section = copy.deepcopy(config.DataLoader)

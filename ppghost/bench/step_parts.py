@@ -31,8 +31,9 @@ from ppghost.train.ema import Ema
 from ppghost.train.loop import Learner
 from ppghost.train.losses import build_loss
 from ppghost.train.metrics import build_metrics
+from ppghost.train.networks import build_net
 from ppghost.train.optim import build_optimizers
-from ppghost.train.run import build_net, prepare_device
+from ppghost.train.run import prepare_device
 from ppghost.train.task import Classify
 
 PHASES = ("forward", "backward", "update")
@@ -150,7 +151,7 @@ def take_step_apart(config: Config, steps: int) -> StepParts:
         prepare_device(config)
         paddle.seed(config.Global.seed)
         learner = _build_learner(config)
-        loader = cast(Loader, _RandomBatches(batch_size, shape, config.Arch.class_num))
+        loader = cast(Loader, _RandomBatches(batch_size, shape, config.shipped.class_num))
         learner.train_epoch(loader, 1, 1, 1)
         step_ms = statistics.median(1000 * _seconds_of_step(learner, loader) for _ in range(steps))
         parts = _record(learner, loader, steps)
@@ -158,7 +159,7 @@ def take_step_apart(config: Config, steps: int) -> StepParts:
 
 
 def _build_learner(config: Config) -> Learner:
-    net = build_net(config)
+    net = build_net(config, config.shipped)
     optimizers, schedules = build_optimizers(
         config.Optimizer, config.Global.epochs, steps_per_epoch=1000, net=net, total_batch=1
     )

@@ -113,7 +113,8 @@ def export_config(
     """
     from paddle.utils import unique_name
 
-    from ppghost.train.run import build_finished_net, prepare_device
+    from ppghost.train.networks import build_finished_net
+    from ppghost.train.run import prepare_device
 
     post_process = how.PostProcess or Topk(5)
     if not isinstance(post_process, Topk):
@@ -129,7 +130,7 @@ def export_config(
         return export_to(
             build_finished_net(config),
             Path(config.Global.save_inference_dir).expanduser(),
-            name=config.Arch.name,
+            name=config.shipped.name,
             image_shape=config.Global.image_shape,
             pipeline=Pipeline(how.transforms),
             labels=labels,
@@ -177,13 +178,13 @@ def labels_of(config: Config) -> Optional[Labels]:
         return None
     path = Path(post_process.class_id_map_file)
     labels = read_labels(path, post_process.delimiter, "Infer.PostProcess.class_id_map_file")
-    if len(labels) != config.Arch.class_num:
+    if len(labels) != config.shipped.class_num:
         _LOG.warning(
             "%s has %d names, but Arch.class_num is %d: classes are told by number. Give the right file with "
             "-o Infer.PostProcess.class_id_map_file=...",
             labels.source,
             len(labels),
-            config.Arch.class_num,
+            config.shipped.class_num,
         )
         return None
     return labels
@@ -318,7 +319,8 @@ def answers_of_config(
     from paddle.utils import unique_name
 
     from ppghost.export.paddle import NetworkPredictor
-    from ppghost.train.run import build_finished_net, prepare_device
+    from ppghost.train.networks import build_finished_net
+    from ppghost.train.run import prepare_device
 
     if config.Infer is None:
         raise ConfigError(

@@ -48,7 +48,7 @@ def _console(config: Config, log_name: str, *, curves: bool = False) -> Iterator
 
 
 def _warn_of_random_weights(config: Config, consequence: str) -> None:
-    if config.Global.pretrained_model or config.Arch.pretrained:
+    if config.Global.pretrained_model or config.shipped.pretrained:
         return
     _LOG.warning(
         "Neither Global.pretrained_model nor Arch.pretrained is given%s: random weights %s. "

@@ -29,7 +29,7 @@ from ppghost.config.reader import (
     node_of,
     to_plain,
 )
-from ppghost.config.types import Alone, Arithmetic, Choice, Keyed, Means, Named, Range, Refused
+from ppghost.config.types import Alone, Arithmetic, ByName, Choice, Keyed, Means, Named, Range, Refused
 from ppghost.errors import ConfigError, suggest
 
 _SCALARS = {bool: "true or false", int: "an integer", float: "a number", str: "a text", type(None): "null"}
@@ -169,6 +169,10 @@ class _Binder:
         for mark in marks:
             if isinstance(mark, (Keyed, Named)):
                 return self._named_or_keyed(node, base, mark, path)
+            if isinstance(mark, ByName):
+                name = node.entries.get("name") if isinstance(node, MappingNode) else None
+                chosen = str(name.value) if isinstance(name, ScalarNode) else ""
+                return self.bind(node, mark.table.get(chosen, mark.default), path)
             if isinstance(mark, Means) and isinstance(node, ScalarNode) and _is_among(node.value, mark.words):
                 return mark.value
             if isinstance(mark, Alone) and not isinstance(node, SequenceNode) and not _is_null(node):

@@ -19,6 +19,7 @@ from ppghost.config.reader import (
     Node,
     Place,
     ScalarNode,
+    SequenceNode,
     apply_overrides,
     node_of_text,
     parse_profiler_options,
@@ -118,7 +119,11 @@ def _with_entry(tree: MappingNode, key: str, node: Node) -> MappingNode:
 
 
 def _without_deprecated(tree: MappingNode) -> MappingNode:
-    """Move `Global.class_num` to `Arch.class_num`, unless that is given; warn, as PaddleClas does."""
+    """Resolve what PaddleClas reads and overrules, with a warning.
+
+    `Global.class_num` moves to `Arch.class_num`, unless that is given; the lengths that a schedule states go.
+    """
+    tree = _without_lengths(tree)
     general, arch = tree.entries.get("Global"), tree.entries.get("Arch")
     if not isinstance(general, MappingNode) or "class_num" not in general.entries:
         return tree
@@ -136,6 +141,25 @@ def _without_deprecated(tree: MappingNode) -> MappingNode:
         keys={**arch.keys, "class_num": place},
     )
     return _with_entry(tree, "Arch", moved)
+
+
+def _without_lengths(tree: MappingNode) -> MappingNode:
+    """Take `epochs` and `step_each_epoch` out of `Optimizer.lr`: the run and its data decide them."""
+    optimizer = tree.entries.get("Optimizer")
+    schedule = optimizer.entries.get("lr") if isinstance(optimizer, MappingNode) else None
+    if not isinstance(optimizer, MappingNode) or not isinstance(schedule, MappingNode):
+        return tree
+    kept = dict(schedule.entries)
+    for key in ("epochs", "step_each_epoch"):
+        if kept.pop(key, None) is not None:
+            _LOG.warning(
+                "%s: Optimizer.lr.%s has no effect, as in PaddleClas: Global.epochs and the data decide.",
+                schedule.place_of(key),
+                key,
+            )
+    return _with_entry(
+        tree, "Optimizer", _with_entry(optimizer, "lr", dataclasses.replace(schedule, entries=kept))
+    )
 
 
 def _parsed_profiler(tree: MappingNode) -> MappingNode:
@@ -167,10 +191,27 @@ def _named_arch(tree: MappingNode, arch_names: Optional[Iterable[str]]) -> tuple
         only_name = dataclasses.replace(arch, entries={"name": name})
         return _with_entry(tree, "Arch", only_name), [problem]
     known = None if arch_names is None else set(arch_names)
-    if known is None or name.text in known:
-        return tree, []
-    message = f"unknown architecture {name.text!r}. {suggest(name.text, known)}"
-    return tree, [Problem(name.place, "Arch.name", message)]
+    named = _named_members(arch) if name.text == "DistillationModel" else {"Arch.name": name}
+    return tree, [
+        Problem(node.place, path, f"unknown architecture {node.text!r}. {suggest(node.text, known)}")
+        for path, node in named.items()
+        if known is not None and node.text is not None and node.text not in known
+    ]
+
+
+def _named_members(arch: MappingNode) -> dict[str, ScalarNode]:
+    """Return path -> name of each network of a `DistillationModel`, as far as they are written."""
+    models = arch.entries.get("models")
+    entries = models.items if isinstance(models, SequenceNode) else ()
+    return {
+        f"Arch.models.{index}.{key}.name": name
+        for index, entry in enumerate(entries)
+        if isinstance(entry, MappingNode)
+        for key, member in entry.entries.items()
+        if isinstance(member, MappingNode)
+        for name in [member.entries.get("name")]
+        if isinstance(name, ScalarNode)
+    }
 
 
 class ArgumentTaker(Protocol):

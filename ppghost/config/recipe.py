@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Optional, TypeVar
 
+from ppghost.config.distillation import DISTILLATION_LOSSES
 from ppghost.config.types import (
     Alone,
     Arithmetic,
@@ -78,18 +79,19 @@ class SoftTargetCrossEntropy:
     weight: float = 1.0
 
 
-LOSSES: Mapping[str, type] = _table(CELoss, SoftTargetCrossEntropy)
+LOSSES: Mapping[str, type] = _table(CELoss, SoftTargetCrossEntropy, *DISTILLATION_LOSSES)
 
 REFUSED_LOSSES: Mapping[str, str] = {
     "MixCELoss": "MixCELoss is gone from PaddleClas too; CELoss takes soft labels",
     "GoogLeNetLoss": "GoogLeNetLoss reads the three outputs of GoogLeNet; GhostNet has one, use CELoss",
+    "DistillationMultiLabelLoss": f"several labels per picture are out of scope here; {_PADDLECLAS}",
     **_refuse(
-        "DistillationCELoss DistillationGTCELoss DistillationDMLLoss DistillationDistanceLoss "
-        "DistillationRKDLoss DistillationKLDivLoss DistillationDKDLoss DistillationWSLLoss "
-        "DistillationSKDLoss DistillationMultiLabelLoss DistillationDISTLoss DistillationPairLoss "
-        "DMLLoss DistanceLoss AFDLoss",
-        "distillation losses come with `Arch: DistillationModel`, which this version does not carry; "
-        f"{_PADDLECLAS}",
+        "DMLLoss DistanceLoss",
+        "it compares two networks; DistillationDMLLoss and DistillationDistanceLoss say which two",
+    ),
+    **_refuse(
+        "DistillationRKDLoss DistillationPairLoss AFDLoss",
+        f"it compares inner features through layers that are trained beside the networks; {_PADDLECLAS}",
     ),
     **_refuse(
         "CenterLoss ContrastiveLoss ContrastiveLoss_XBM EmlLoss MSMLoss NpairsLoss TriHardLoss "
@@ -680,11 +682,26 @@ class TopkAcc:
             raise ValueError("topk is empty; it takes one or more numbers, [1, 5]")
 
 
-METRICS: Mapping[str, type] = _table(TopkAcc)
+@dataclass(frozen=True)
+class _ModelKey:
+    model_key: str
+
+
+@dataclass(frozen=True)
+class DistillationTopkAcc(TopkAcc, _ModelKey):
+    """The same of one network of a `DistillationModel`.
+
+    Attributes:
+        model_key: its name there; it must be the one that is shipped, `infer_model_name`.
+        feature_key: "logits" or None, which are the same.
+    """
+
+    feature_key: Annotated[Optional[str], Choice((None, "logits"))] = None
+
+
+METRICS: Mapping[str, type] = _table(TopkAcc, DistillationTopkAcc)
 
 REFUSED_METRICS: Mapping[str, str] = {
-    "DistillationTopkAcc": "it comes with `Arch: DistillationModel`, which this version does not carry; "
-    f"{_PADDLECLAS}",
     "GoogLeNetTopkAcc": "it reads the three outputs of GoogLeNet; GhostNet has one, use TopkAcc",
     **_refuse("mAP mINP Recallk Precisionk TprAtFpr", f"retrieval is out of scope here; {_PADDLECLAS}"),
     **_refuse(

@@ -11,7 +11,7 @@ Source: PaddleClas `ppcls/engine/engine.py`, `ppcls/arch/__init__.py`, `ppcls/ut
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Optional, Union
 
 from ppghost.config.loading import Split, TransformOps, check_decodes
@@ -19,6 +19,7 @@ from ppghost.config.reader import MappingNode, Node, Place, SequenceNode, to_pla
 from ppghost.config.recipe import AMP, EMA, AnyKeyedOptimizer, AnyLoss, AnyMetric, AnyOptimizer
 from ppghost.config.types import (
     Alone,
+    ByName,
     Choice,
     ClassNum,
     Fraction,
@@ -133,6 +134,7 @@ class Arch:
         use_ssld: with `pretrained: True`, take the weights trained by SSLD distillation.
         use_sync_bn: BatchNorm statistics over all processes (many devices).
         dropout: share of the features dropped before the classifier; None is the card's. Not in PaddleClas.
+        dropout_prob: the same, as other networks of PaddleClas call it.
         freeze: patterns (`conv1*`, `blocks.[0-4].*`) of parameters that are not trained. Not in PaddleClas.
     """
 
@@ -142,6 +144,7 @@ class Arch:
     use_ssld: bool = False
     use_sync_bn: bool = False
     dropout: Optional[Fraction] = None
+    dropout_prob: Optional[Fraction] = None
     freeze: Annotated[tuple[str, ...], Alone(str)] = ()
 
     refused_keys: ClassVar[Mapping[str, Refused]] = {
@@ -153,6 +156,10 @@ class Arch:
             "exported classifiers end in softmax here; remove the key.", (None, True)
         ),
         "infer_model_name": _refused("a network made of several"),
+        "return_patterns": Refused(
+            "features need no announcement here: the key of a DistillationDistanceLoss names the sublayer; "
+            "remove it."
+        ),
     }
 
     def __post_init__(self) -> None:
@@ -160,19 +167,96 @@ class Arch:
             raise ValueError("pretrained is an empty text; write True, False, or the path of weights")
         if self.use_ssld and not self.pretrained:
             raise ValueError("use_ssld chooses among published weights; set pretrained: True with it")
+        if self.dropout is not None and self.dropout_prob is not None:
+            raise ValueError("dropout and dropout_prob are two names of one thing; give one of them")
+
+    @property
+    def dropped(self) -> Optional[float]:
+        """Share of the features dropped before the classifier, by either name; None is the card's."""
+        return self.dropout_prob if self.dropout is None else self.dropout
 
 
-_DISTILLATION = (
-    "it trains a student with a teacher, which this version does not carry; train it with PaddleClas itself "
-    "after `ppghost.register()`"
-)
+@dataclass(frozen=True)
+class DistillationModel:
+    """Several networks that see the same pictures: teachers, which are frozen, and students.
+
+    Attributes:
+        name: "DistillationModel".
+        models: each network under the name that losses call it by.
+        class_num: what `&class_num` points to; each network has its own, and they must be equal.
+        pretrained_list: path or address of weights for each network, None for none; before its `pretrained`.
+        freeze_params_list: which networks are not trained; None is none.
+        infer_model_name: the network that is evaluated and shipped.
+        use_sync_bn: BatchNorm statistics over all processes (many devices).
+        teacher_train_mode: leave frozen networks in training mode, as PaddleClas does: they normalise with
+            the statistics of each batch, and their running statistics drift. Not in PaddleClas.
+    """
+
+    name: Annotated[str, Choice(("DistillationModel",))]
+    models: tuple[Mapping[str, Arch], ...]
+    class_num: Optional[ClassNum] = None
+    pretrained_list: Annotated[tuple[Optional[str], ...], Means((None,), ())] = ()
+    freeze_params_list: Annotated[tuple[bool, ...], Means((None,), ())] = ()
+    infer_model_name: str = "Student"
+    use_sync_bn: bool = False
+    teacher_train_mode: bool = False
+
+    def __post_init__(self) -> None:
+        names = [name for entry in self.models for name in entry]
+        if not names or len(names) != len(self.models):
+            raise ValueError("models takes one network for each entry, as - Student: {name: GhostNet_x1_0}")
+        if len(set(names)) < len(names):
+            raise ValueError(f"models names a network twice: {', '.join(names)}")
+        for key in ("pretrained_list", "freeze_params_list"):
+            if len(getattr(self, key)) not in (0, len(names)):
+                raise ValueError(
+                    f"{key} has {len(getattr(self, key))} entries for {len(names)} models "
+                    f"({', '.join(names)}); give one for each, or null"
+                )
+        if self.infer_model_name not in names:
+            raise ValueError(f"infer_model_name is {self.infer_model_name!r}; models has {', '.join(names)}")
+        counts = {name: arch.class_num for name, arch in self.members.items()}
+        if len(set(counts.values())) > 1:
+            raise ValueError(
+                f"the networks have different numbers of classes, {counts}; a student learns from the "
+                "answers of a teacher for the same classes"
+            )
+        if self.class_num not in (None, *counts.values()):
+            raise ValueError(
+                f"class_num is {self.class_num}, but the networks say {counts}; write class_num in each"
+            )
+        if all(name in self.frozen for name in names):
+            raise ValueError("freeze_params_list freezes every network; nothing is left to train")
+
+    @property
+    def members(self) -> dict[str, Arch]:
+        """The networks by name, in their order; `pretrained_list` taken in."""
+        members = {name: arch for entry in self.models for name, arch in entry.items()}
+        if self.pretrained_list:
+            for (name, arch), weights in zip(list(members.items()), self.pretrained_list):
+                members[name] = replace(arch, pretrained=weights, use_ssld=False) if weights else arch
+        return members
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Names of the networks that are not trained."""
+        return tuple(name for name, is_frozen in zip(self.members, self.freeze_params_list) if is_frozen)
+
+    @property
+    def shipped(self) -> Arch:
+        """The network that is evaluated and shipped."""
+        return self.members[self.infer_model_name]
+
+
+AnyArch = Annotated[Union[Arch, DistillationModel], ByName({"DistillationModel": DistillationModel}, Arch)]
+
 _RETRIEVAL = (
     "it learns feature vectors for retrieval; train it with PaddleClas itself after `ppghost.register()`"
 )
 
 REFUSED_ARCHS: Mapping[str, str] = {
-    "DistillationModel": _DISTILLATION,
-    "AttentionModel": _DISTILLATION,
+    "AttentionModel": "it is trained by AFDLoss, which is not served here; write DistillationModel with "
+    "another of its losses",
     "RecModel": _RETRIEVAL,
 }
 
@@ -296,7 +380,7 @@ class Sections:
 
     Attributes:
         Global: the run as a whole.
-        Arch: the network.
+        Arch: the network, or several of which one is shipped.
         AMP: mixed precision; None where the section is absent.
         EMA: averaged weights; None where the section is absent.
         Loss: training and evaluation losses.
@@ -308,7 +392,7 @@ class Sections:
     """
 
     Global: Global
-    Arch: Arch
+    Arch: AnyArch
     AMP: Optional[AMP] = None
     EMA: Optional[EMA] = None
     Loss: Loss = field(default_factory=Loss)
@@ -339,6 +423,11 @@ class Config(Sections):
 
     source: str = ""
     tree: MappingNode = field(default=MappingNode({}, Place("")), repr=False, compare=False)
+
+    @property
+    def shipped(self) -> Arch:
+        """The network that is evaluated, predicts and is exported."""
+        return self.Arch.shipped if isinstance(self.Arch, DistillationModel) else self.Arch
 
     def to_dict(self) -> dict[str, Any]:
         """Return what was written, overrides applied, as plain dicts, lists and scalars."""

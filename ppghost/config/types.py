@@ -76,6 +76,14 @@ class Named:
 
 
 @dataclass(frozen=True, eq=False)
+class ByName:
+    """A mapping whose `name` chooses its schema: the one in `table`, else `default`."""
+
+    table: Mapping[str, type]
+    default: type
+
+
+@dataclass(frozen=True, eq=False)
 class Alone:
     """A tuple that may be written as its one element: `Annotated[tuple[str, ...], Alone(str)]` takes "a".
 

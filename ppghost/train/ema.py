@@ -7,7 +7,7 @@ Source: PaddleClas `ppcls/utils/ema.py`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import paddle
 from paddle import Tensor, nn
@@ -26,16 +26,23 @@ class Ema:
     Args:
         net: the network; the average starts from its present state.
         decay: share of the average that is kept, 0 to 1.
+        constant: names of sublayers that nothing changes: they are their own average, to the bit.
     """
 
-    def __init__(self, net: nn.Layer, decay: float) -> None:
+    def __init__(self, net: nn.Layer, decay: float, constant: Sequence[str] = ()) -> None:
         self.decay = decay
-        self._average = {name: _wide(tensor) for name, tensor in _state(net).items()}
+        self._constant = tuple(f"{name}." for name in constant)
+        self._average = {
+            name: tensor if name.startswith(self._constant) else _wide(tensor)
+            for name, tensor in _state(net).items()
+        }
 
     @paddle.no_grad()
     def update(self, net: nn.Layer) -> None:
         """Move the average one step towards `net`, which does not change."""
         for name, tensor in _state(net).items():
+            if name.startswith(self._constant):
+                continue
             average = self._average[name]
             if average.dtype in _FLOATS:
                 average.scale_(self.decay)

@@ -73,13 +73,18 @@ def build_loss(specs: Sequence[Any]) -> Loss:
 @functools.singledispatch
 def _criterion(spec: Any) -> tuple[str, Criterion]:
     """Return the name in the log and the function of a loss."""
-    raise TypeError(f"no loss is written for {type(spec).__name__}")
+    raise ConfigError(
+        f"Loss: {type(spec).__name__} reads several networks, but here there is one. It goes into "
+        "Loss.Train, with Arch: {name: DistillationModel}; elsewhere write CELoss."
+    )
 
 
 @_criterion.register(recipe.CELoss)
 def _(spec: recipe.CELoss) -> tuple[str, Criterion]:
     if spec.epsilon:
-        return "CELoss", functools.partial(_smoothed, epsilon=spec.epsilon, reduction=spec.reduction)
+        return "CELoss", functools.partial(
+            smoothed_cross_entropy, epsilon=spec.epsilon, reduction=spec.reduction
+        )
     return "CELoss", functools.partial(_cross_entropy, reduction=spec.reduction)
 
 
@@ -111,10 +116,18 @@ def _cross_entropy(logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
     return F.cross_entropy(logits, labels, soft_label=is_soft(logits, labels), reduction=reduction)
 
 
-def _smoothed(logits: Tensor, labels: Tensor, epsilon: float, reduction: str) -> Tensor:
+def smoothed_cross_entropy(logits: Tensor, labels: Tensor, epsilon: float, reduction: str = "mean") -> Tensor:
+    """Return the cross entropy of logits and smoothed labels, a scalar.
+
+    Args:
+        logits: float `[N, C]`.
+        labels: class indexes `int [N]` or `[N, 1]`, or soft labels `float [N, C]`.
+        epsilon: share of the labels that is spread over all classes, 0 to 1.
+        reduction: "mean" or "sum" over the batch.
+    """
     if not is_soft(logits, labels):
         labels = F.one_hot(labels.flatten(), logits.shape[-1])
-    losses = _against(logits, F.label_smooth(labels, epsilon=epsilon))
+    losses = against(logits, F.label_smooth(labels, epsilon=epsilon))
     return losses.mean() if reduction == "mean" else losses.sum()
 
 
@@ -124,9 +137,9 @@ def _soft_target(logits: Tensor, labels: Tensor) -> Tensor:
             "Loss: SoftTargetCrossEntropy takes soft labels, as batch_transform_ops make them; "
             "these are class indexes. Use CELoss."
         )
-    return _against(logits, labels).mean()
+    return against(logits, labels).mean()
 
 
-def _against(logits: Tensor, soft_labels: Tensor) -> Tensor:
+def against(logits: Tensor, soft_labels: Tensor) -> Tensor:
     """Return the cross entropy of each sample, `[N]`."""
     return (-F.log_softmax(logits, axis=-1) * soft_labels).sum(axis=-1)

@@ -99,7 +99,7 @@ def _counter(spec: Any) -> tuple[list[str], Counter]:
     raise TypeError(f"no metric is written for {type(spec).__name__}")
 
 
-@_counter.register(recipe.TopkAcc)
+@_counter.register(recipe.TopkAcc)  # and DistillationTopkAcc: what is counted is the shipped network
 def _(spec: recipe.TopkAcc) -> tuple[list[str], Counter]:
     return [f"top{k}" for k in spec.topk], functools.partial(_count_topk, ks=spec.topk)
 

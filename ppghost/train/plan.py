@@ -10,11 +10,19 @@ from dataclasses import dataclass
 
 from ppghost.config import Config
 from ppghost.config.loading import DistributedBatchSampler, MixSampler, MultiScaleSampler
-from ppghost.config.recipe import PUBLISHED_TOTAL_BATCH, ReduceOnPlateau, SoftTargetCrossEntropy
+from ppghost.config.recipe import (
+    PUBLISHED_TOTAL_BATCH,
+    DistillationTopkAcc,
+    ReduceOnPlateau,
+    SoftTargetCrossEntropy,
+)
+from ppghost.config.sections import DistillationModel
 from ppghost.data import Loader, build_loader
-from ppghost.errors import ConfigError
+from ppghost.errors import ConfigError, suggest
 from ppghost.train import dist
 from ppghost.train.amp import check_device
+from ppghost.train.distillation import build_distillation_loss
+from ppghost.train.losses import build_loss
 from ppghost.train.schedule import build_schedule
 from ppghost.zoo import get_card
 
@@ -39,7 +47,7 @@ def open_data(config: Config, *, training: bool) -> Loader:
         rank=dist.rank(),
         world_size=dist.world_size(),
         epochs=config.Global.epochs,
-        class_num=config.Arch.class_num,
+        class_num=config.shipped.class_num,
         training=training,
     )
 
@@ -53,6 +61,7 @@ def check_recipe(config: Config) -> None:
     for name, section in (("Loss.Train", config.Loss.Train), ("Optimizer", config.Optimizer)):
         if not section:
             raise ConfigError(f"{config.source}: {name} is missing; training needs it. Add it.")
+    check_networks(config)
     check_device(config.AMP, config.Global.device)
     evaluates = config.Global.eval_during_train
     if evaluates and any(isinstance(loss, SoftTargetCrossEntropy) for loss in config.Loss.Eval):
@@ -67,6 +76,34 @@ def check_recipe(config: Config) -> None:
             f"{config.source}: Optimizer.lr: ReduceOnPlateau watches the accuracy in evaluation, which this "
             "run does not measure. Set Global.eval_during_train: True and Metric.Eval, or take another one."
         )
+
+
+def check_networks(config: Config) -> None:
+    """Check that losses and metrics read networks that are there.
+
+    Raises:
+        ConfigError: a loss or a metric names an unknown network, or goes with one network and there are
+            several, or the other way round.
+    """
+    arch = config.Arch
+    if not isinstance(arch, DistillationModel):
+        build_loss(config.Loss.Train)
+        return
+    build_distillation_loss(config.Loss.Train)
+    names = tuple(arch.members)
+    for loss in config.Loss.Train:
+        for name in getattr(loss, "model_names", ()):
+            if name not in names:
+                raise ConfigError(
+                    f"{config.source}: Loss.Train: {type(loss).__name__} names the network '{name}'. "
+                    f"{suggest(name, names)} The names are those of Arch.models."
+                )
+    for metric in (*config.Metric.Train, *config.Metric.Eval):
+        if isinstance(metric, DistillationTopkAcc) and metric.model_key != arch.infer_model_name:
+            raise ConfigError(
+                f"{config.source}: Metric: model_key is '{metric.model_key}', but what is measured and "
+                f"shipped is Arch.infer_model_name, '{arch.infer_model_name}'. Write that."
+            )
 
 
 @dataclass(frozen=True)
@@ -128,6 +165,22 @@ def batch_sentence(config: Config, pace: Pace) -> str:
     )
 
 
+def networks_sentences(config: Config) -> list[str]:
+    """Return a sentence on the size and cost of each network."""
+    arch = config.Arch
+    members = arch.members if isinstance(arch, DistillationModel) else {"": arch}
+    sentences = []
+    for name, member in members.items():
+        card = get_card(member.name)
+        role = f"{name}: " if name else ""
+        state = " (frozen)" if isinstance(arch, DistillationModel) and name in arch.frozen else ""
+        sentences.append(
+            f"{role}{card.name}{state}: {card.params:,} parameters and {card.macs / 1e6:.1f} M "
+            f"multiply-accumulates at 1000 classes and 224 pixels; here {member.class_num} classes"
+        )
+    return sentences
+
+
 def plan(config: Config) -> list[str]:
     """Open a configuration's data and tell, line by line, what training would do.
 
@@ -135,14 +188,13 @@ def plan(config: Config) -> list[str]:
         GhostError: the data or the recipe cannot be used.
     """
     check_recipe(config)
-    card, settings = get_card(config.Arch.name), config.Global
+    settings = config.Global
     loader = open_data(config, training=True)
     pace = pace_of(config, loader)
     for spec in config.Optimizer:
         build_schedule(spec.lr.scaled(pace.total_batch), settings.epochs, pace.updates)
     lines = [
-        f"{card.name}: {card.params:,} parameters and {card.macs / 1e6:.1f} M multiply-accumulates at 1000 "
-        f"classes and 224 pixels; here {config.Arch.class_num} classes",
+        *networks_sentences(config),
         f"Train: {loader.sample_count} pictures, {pace.steps} steps an epoch, {settings.epochs} epochs, "
         f"{pace.updates * settings.epochs} updates",
         batch_sentence(config, pace),

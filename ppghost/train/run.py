@@ -20,6 +20,7 @@ from paddle import nn
 from paddle.utils import unique_name
 
 from ppghost.config import Config
+from ppghost.config.sections import DistillationModel
 from ppghost.errors import ConfigError, GhostError, OutputError, TrainingError
 from ppghost.train import dist
 from ppghost.train.amp import MixedPrecision
@@ -32,22 +33,19 @@ from ppghost.train.checkpoint import (
     write_checkpoint,
 )
 from ppghost.train.ema import Ema
-from ppghost.train.freeze import freeze
 from ppghost.train.log import Meters, epoch_line
 from ppghost.train.loop import Evaluation, Interrupted, Learner, Reporter, Silent, evaluate
 from ppghost.train.losses import build_loss
 from ppghost.train.metrics import build_metrics
+from ppghost.train.networks import build_finished_net, build_task, own_weights
 from ppghost.train.optim import build_optimizers, load_states
 from ppghost.train.plan import batch_sentence, check_recipe, open_data, pace_of, plan
 from ppghost.train.profile import StepProfiler
-from ppghost.train.task import Classify
-from ppghost.zoo import build_model, get_card
-from ppghost.zoo.factory import load_pretrained
 from ppghost.zoo.weights import load_weights
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["TrainResult", "build_net", "evaluate_config", "plan", "prepare_device", "train"]
+__all__ = ["TrainResult", "evaluate_config", "plan", "prepare_device", "train"]
 
 
 @dataclass(frozen=True)
@@ -119,66 +117,6 @@ def prepare_device(config: Config) -> None:
     dist.init()
 
 
-def build_finished_net(config: Config) -> nn.Layer:
-    """Build the network that is evaluated, predicts or is shipped; all of its weights must be given.
-
-    Raises:
-        GhostError: the weights cannot be had or do not fit, the classifier included.
-    """
-    arch, card, weights = config.Arch, get_card(config.Arch.name), config.Global.pretrained_model
-    if weights is None and isinstance(arch.pretrained, str):
-        weights = arch.pretrained
-    if weights is None and arch.pretrained and arch.class_num != card.class_num:
-        raise ConfigError(
-            f"Arch.class_num is {arch.class_num}, but the published weights of {arch.name} are for "
-            f"{card.class_num} classes: the classifier would be random. Give your own weights with "
-            "-o Global.pretrained_model=..."
-        )
-    net = build_model(
-        arch.name,
-        class_num=arch.class_num,
-        pretrained=weights is None and bool(arch.pretrained),
-        use_ssld=arch.use_ssld,
-    )
-    if weights is not None:
-        load_pretrained(net, card, weights, fine_tuning=False)
-    return net
-
-
-def build_net(config: Config, *, resuming: bool = False) -> nn.Layer:
-    """Build the network that is trained: `Arch.pretrained`, then `Global.pretrained_model` over it.
-
-    Weights for another number of classes give all but the classifier.
-
-    Args:
-        config: Arch and Global are read.
-        resuming: a checkpoint will give the weights, so none are loaded.
-
-    Raises:
-        GhostError: the weights cannot be had or do not fit, or `use_sync_bn` is set without a GPU.
-    """
-    arch = config.Arch
-    options = {} if arch.dropout is None else {"dropout": arch.dropout}
-    net = build_model(
-        arch.name,
-        class_num=arch.class_num,
-        pretrained=False if resuming else arch.pretrained,
-        use_ssld=arch.use_ssld and not resuming,
-        **options,
-    )
-    if config.Global.pretrained_model and not resuming:
-        load_pretrained(net, get_card(arch.name), config.Global.pretrained_model)
-    if arch.use_sync_bn:
-        if not config.Global.device.startswith("gpu"):
-            raise ConfigError(
-                f"Arch.use_sync_bn is True, but Global.device is '{config.Global.device}': Paddle has "
-                "synchronised batch norm for GPUs only. Set -o Arch.use_sync_bn=False, or freeze it with "
-                "Arch.freeze."
-            )
-        net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
-    return net
-
-
 class _Evaluator:
     """The Eval half of a configuration, built once and used after every epoch."""
 
@@ -227,19 +165,18 @@ class _Run:
         amp = MixedPrecision(config.AMP, settings.device)
         self.evaluator = _Evaluator(config, reporter, amp) if settings.eval_during_train else None
         paddle.seed(settings.seed)
-        net = build_net(config, resuming=bool(settings.checkpoints))
-        if config.Arch.freeze:
-            frozen = freeze(net, config.Arch.freeze)
-            reporter.line(f"Frozen: {len(frozen)} parameters, the first is {frozen[0]}")
+        task = build_task(config, self.wrapped, resuming=bool(settings.checkpoints))
+        net = task.trainable()
         reporter.line(batch_sentence(config, self.pace))
         optimizers, schedules = build_optimizers(
             config.Optimizer, settings.epochs, self.pace.updates, net, self.pace.total_batch
         )
         amp.prepare(net, optimizers)
-        self.ema = Ema(net, decay=config.EMA.decay) if config.EMA else None
+        constant = config.Arch.frozen if isinstance(config.Arch, DistillationModel) else ()
+        self.ema = Ema(net, decay=config.EMA.decay, constant=constant) if config.EMA else None
         self.profiler = profiler = StepProfiler(config.profiler_options) if config.profiler_options else None
         self.learner = Learner(
-            task=Classify(net, build_loss(config.Loss.Train), forward=self.wrapped(net)),
+            task=task,
             optimizers=optimizers,
             schedules=schedules,
             amp=amp,
@@ -254,9 +191,10 @@ class _Run:
             memory=gpu_memory if settings.print_mem_info else lambda: "",
         )
         self.net = net
+        self.task = task
         self.position = Position(
             arch=config.Arch.name,
-            class_num=config.Arch.class_num,
+            class_num=config.shipped.class_num,
             world_size=dist.world_size(),
             steps=self.pace.steps,
             ema=self.ema is not None,
@@ -406,7 +344,7 @@ class _Run:
     def judge(self, epoch: int) -> None:
         """Evaluate, keep the best, and let schedules that watch the metric know."""
         assert self.evaluator is not None
-        score = self.evaluator(self.net, epoch).score
+        score = self.evaluator(self.task.eval_net(), epoch).score
         for schedule in self.learner.schedules:
             if isinstance(schedule, paddle.optimizer.lr.ReduceOnPlateau):
                 schedule.step(score)
@@ -417,7 +355,7 @@ class _Run:
         self.reporter.scalar("eval_acc", score, epoch)
         if self.ema:
             with self.ema.applied(self.net):
-                averaged = self.evaluator(self.net, epoch).score
+                averaged = self.evaluator(self.task.eval_net(), epoch).score
             self.move(best_metric_ema=max(averaged, self.position.best_metric_ema))
             self.reporter.line(f"[Eval][Epoch {epoch}][best metric ema: {self.position.best_metric_ema}]")
             self.reporter.scalar("eval_acc_ema", averaged, epoch)
@@ -441,7 +379,7 @@ class _Run:
         """Write one checkpoint, from the first process alone; the others do not wait."""
         if dist.rank() == 0:
             params = self.net.state_dict()
-            files = {
+            files: dict[str, Any] = {
                 f"{name}.pdparams": self.ema.state_dict() if self.ema else params,
                 f"{name}.pdopt": [optimizer.state_dict() for optimizer in self.learner.optimizers],
                 f"{name}.pdstates": self.position.to_states(),
@@ -449,9 +387,20 @@ class _Run:
             if self.ema:
                 files[f"{name}.pdema"] = params
             if name == "best_model":
-                files["best_model/model.pdparams"] = files["best_model.pdparams"]
+                files.update(self.shipped_files(files["best_model.pdparams"]))
             prefix = write_checkpoint(self.output_dir, name, files)
             self.reporter.line(f"Already save model in {prefix}")
+
+    def shipped_files(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Return the files that hold the weights of the network that is shipped, by PaddleClas' names."""
+        arch = self.config.Arch
+        if not isinstance(arch, DistillationModel):
+            return {"best_model/model.pdparams": params}
+        own = own_weights(params, arch.infer_model_name)
+        return {
+            f"best_model_{arch.infer_model_name.lower()}.pdparams": own,
+            "best_model/model.pdparams": own,
+        }
 
     def say_skipped(self, epoch: int) -> None:
         """Tell which pictures could not be read in the epoch."""

@@ -217,6 +217,11 @@ def read_weights(path: Union[str, os.PathLike[str]]) -> State:
     return {key: _as_array(file, key, value) for key, value in content.items() if key != _NAME_TABLE}
 
 
+def read_any_weights(source: Union[str, os.PathLike[str]]) -> State:
+    """Read the weight file at a path or an address; raises as `fetch_url` and `read_weights` do."""
+    return read_weights(fetch_url(source) if isinstance(source, str) and is_url(source) else source)
+
+
 def load_weights(
     net: nn.Layer,
     source: Union[str, os.PathLike[str], Mapping[str, NDArray[Any]]],

@@ -267,7 +267,7 @@ BAD_OVERRIDES = {
     "missing checkpoint": ("Global.checkpoints=/nowhere/latest", r"/nowhere/latest"),
     "missing weights": ("Global.pretrained_model=/nowhere/best", r"/nowhere/best"),
     "retrieval": ("Global.eval_mode=retrieval", r"ppghost\.register\(\)"),
-    "distillation": ("Arch.name=DistillationModel", r"ppghost\.register\(\)"),
+    "attention": ("Arch.name=AttentionModel", r"DistillationModel"),
     "unwritable output": ("Global.output_dir=/proc/nowhere", r"Global\.output_dir"),
 }
 

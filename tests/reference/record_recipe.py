@@ -108,6 +108,28 @@ LOSSES = [
     ([{"CELoss": {"weight": 0.3, "epsilon": 0.2}}, {"SoftTargetCrossEntropy": {"weight": 0.5}}], "soft"),
 ]
 
+PAIR = {"model_name_pairs": [["Student", "Teacher"]]}
+DISTILLATION_LOSSES = [
+    [{"DistillationDMLLoss": {"weight": 1.0, **PAIR}}],
+    [{"DistillationDMLLoss": {"weight": 1.0, "act": "sigmoid", **PAIR}}],
+    [{"DistillationDMLLoss": {"weight": 1.0, "sum_across_class_dim": True, **PAIR}}],
+    [{"DistillationCELoss": {"weight": 1.0, **PAIR}}],
+    [{"DistillationGTCELoss": {"weight": 1.0, "model_names": ["Student", "Teacher"], "epsilon": 0.1}}],
+    [{"DistillationKLDivLoss": {"weight": 1.0, **PAIR}}],
+    [{"DistillationDKDLoss": {"weight": 1.0, "temperature": 2.0, "alpha": 1.5, "beta": 0.5, **PAIR}}],
+    [{"DistillationDKDLoss": {"weight": 1.0, "use_target_as_gt": True, **PAIR}}],
+    [{"DistillationWSLLoss": {"weight": 1.0, **PAIR}}],
+    [{"DistillationSKDLoss": {"weight": 1.0, "temperature": 3.0, **PAIR}}],
+    [{"DistillationDISTLoss": {"weight": 1.0, "beta": 2.0, "gamma": 3.0, **PAIR}}],
+    [{"DistillationDistanceLoss": {"weight": 1.0, **PAIR}}],
+    [{"DistillationDistanceLoss": {"weight": 1.0, "mode": "l1", "act": "softmax", **PAIR}}],
+    [{"DistillationDistanceLoss": {"weight": 1.0, "mode": "smooth_l1", "act": "sigmoid", **PAIR}}],
+    [
+        {"DistillationGTCELoss": {"weight": 0.3, "model_names": ["Student"]}},
+        {"DistillationDMLLoss": {"weight": 0.5, "key": None, **PAIR}},
+    ],
+]
+
 EMA_DECAY = 0.7
 
 
@@ -165,15 +187,16 @@ def _signatures() -> dict[str, dict[str, object]]:
     from ppcls import loss, metric
     from ppcls.optimizer import learning_rate, optimizer
 
+    distilled = {name for config in DISTILLATION_LOSSES for one in config for name in one}
     named = {
-        "losses": (loss, "CELoss SoftTargetCrossEntropy"),
+        "losses": (loss, " ".join(["CELoss", "SoftTargetCrossEntropy", *sorted(distilled)])),
         "optimizers": (optimizer, "SGD Momentum Adam RMSProp AdamW"),
         "schedules": (
             learning_rate,
             "Constant ConstLR Linear Cosine Cyclic Step Piecewise MultiStepDecay ReduceOnPlateau "
             "CosineFixmatch OneCycleLR",
         ),
-        "metrics": (metric, "TopkAcc"),
+        "metrics": (metric, "TopkAcc DistillationTopkAcc"),
         "regularizers": (paddle.regularizer, "L1Decay L2Decay"),
     }
     return {
@@ -271,6 +294,24 @@ def _record_losses() -> list[dict[str, object]]:
     return cases
 
 
+def distilled_samples() -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return the logits [6, 4] of two networks, and class indexes [6, 1]."""
+    logits, hard, _ = samples()
+    return {"Student": logits, "Teacher": logits[::-1].copy()}, hard
+
+
+def _record_distillation() -> list[dict[str, object]]:
+    from ppcls.loss import build_loss
+
+    outputs, hard = distilled_samples()
+    outputs = {name: paddle.to_tensor(array) for name, array in outputs.items()}
+    cases = []
+    for config in DISTILLATION_LOSSES:
+        values = build_loss(config)(outputs, paddle.to_tensor(hard))
+        cases.append({"config": config, "values": {k: float(v) for k, v in values.items()}})
+    return cases
+
+
 def _record_metrics() -> dict[str, float]:
     from ppcls.metric import build_metrics
 
@@ -314,6 +355,7 @@ def main() -> None:
         "optimizers": _record_optimizers(OPTIMIZERS, own_regularizer=True),
         "grouped_optimizers": _record_optimizers(GROUPED_OPTIMIZERS, own_regularizer=False),
         "losses": _record_losses(),
+        "distillation_losses": _record_distillation(),
         "metrics": _record_metrics(),
         "ema": _record_ema(),
     }

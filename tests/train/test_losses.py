@@ -40,9 +40,10 @@ def test_names_order_and_numbers_equal_paddleclas(case):
 
 
 def test_every_loss_is_recorded():
-    assert {name for case in RECORDED["losses"] for one in case["config"] for name in one} == set(
-        recipe.LOSSES
-    )
+    kinds = ("losses", "distillation_losses")
+    assert {
+        name for kind in kinds for case in RECORDED[kind] for one in case["config"] for name in one
+    } == set(recipe.LOSSES)
 
 
 @settings(deadline=None, max_examples=40)
