@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,16 +32,21 @@ class Served:
         port: of HTTP.
     """
 
-    def __init__(self, artifact: Path, folder: Path, *overrides: str) -> None:
+    def __init__(
+        self, artifact: Path, folder: Path, *overrides: str, command: Optional[Sequence[str]] = None
+    ) -> None:
         self.log = folder / "stderr.txt"
         folder.mkdir(parents=True, exist_ok=True)
+        start = [str(python()), "-m", "server", str(artifact), "--folder", str(folder / "run")]
         given = [f"-o{override}" for override in ("http_port=0", "rpc_port=0", *overrides)]
+        paths = os.pathsep.join([str(ROOT / "deploy/serving"), str(ROOT)])
         with self.log.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [str(python()), "-m", "server", str(artifact), "--folder", str(folder / "run"), *given],
+                [*(command or start), *given],
+                cwd=folder,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "deploy/serving"), str(ROOT)])},
+                env={**os.environ, "PYTHONPATH": paths, "PYTHON": sys.executable},
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()

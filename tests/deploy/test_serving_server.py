@@ -7,10 +7,13 @@ import json
 import os
 import pickle
 import re
+import shlex
+import shutil
 import signal
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Iterator
@@ -538,6 +541,31 @@ def test_what_cannot_be_served_is_a_sentence(
     with artifact.path_of("inference.pdiparams").open("r+b") as file:
         file.write(b"changed")
     assert "was changed" in _refused(artifact.folder, folder)
+
+
+README = (ROOT / "deploy" / "serving" / "README.md").read_text(encoding="utf-8")
+STARTS = re.findall(r"^    ((?:bash|python) deploy/serving/(?:run\.sh|serve\.py) .*)$", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", STARTS)
+def test_the_commands_of_the_page_start_it(ghostnet: Artifact, tmp_path: Path, command: str) -> None:
+    program, *words = [
+        str(ROOT / word) if word.startswith("deploy/") else word for word in shlex.split(command)
+    ]
+    (tmp_path / "inference").symlink_to(ghostnet.folder)
+    cv2.imwrite(str(tmp_path / "picture.jpg"), np.full((50, 60, 3), 200, np.uint8))
+    start = [{"bash": "bash", "python": sys.executable}[program], *words]
+    server = Served(ghostnet.folder, tmp_path, command=start)
+    try:
+        [asked] = re.findall(r"^(curl [^`]*)$", README, re.MULTILINE)
+        if shutil.which("curl"):
+            asked = asked.replace("127.0.0.1:18080", f"127.0.0.1:{server.port}")
+            ran = subprocess.run(["bash", "-c", asked], cwd=tmp_path, capture_output=True, check=True)
+            assert len(result_of(json.loads(ran.stdout))["predictions"]) == 1
+        assert server.stop() == 0
+    finally:
+        server.close()
+    assert (tmp_path / "serving_run" / "serving_server" / "serving_server_conf.prototxt").is_file()
 
 
 FOLDER_READER = """
