@@ -35,7 +35,8 @@ from ppghost.files import replaced_folder  # noqa: E402
 
 RTOL = 1e-5
 """By which share of a row's largest logit a logit may differ."""
-PADDLE = "paddlepaddle==3.2.2"
+PACKAGES = ("paddlepaddle==3.2.2", "setuptools==84.2.1")
+"""Paddle's newest for aarch64; it imports setuptools and asks for none."""
 PYTHON = "python3.11"
 _EMULATOR = "qemu-aarch64-static"
 _DEBS = (f"{PYTHON}-minimal", f"lib{PYTHON}-stdlib", "libgomp1", "libstdc++6")
@@ -124,7 +125,7 @@ def ensure_machine() -> Path:
     for tool, package in ((_EMULATOR, "qemu-user-static"), ("apt-get", "apt"), ("dpkg-deb", "dpkg")):
         if shutil.which(tool) is None:
             raise ToolMissingError(f"{tool} is missing. On Debian 12: apt-get install {package}")
-    folder = cache_dir() / "arm64" / f"{PYTHON}-{PADDLE.replace('==', '-')}"
+    folder = cache_dir() / "arm64" / "-".join((PYTHON, *PACKAGES)).replace("==", "-")
     with locked(folder.with_name(folder.name + ".lock")):
         if not folder.is_dir():
             sys.stderr.write(f"Fetching Python and Paddle for arm64, once, into {folder}\n")
@@ -160,7 +161,7 @@ def _fetch_packages(scratch: Path, site: Path) -> None:
     wheels = scratch / "wheels"
     pip = [str(ensure_environment(_PIP)), "-m", "pip", "download", "--quiet", "--dest", str(wheels)]
     pip += ["--only-binary=:all:", "--implementation", "cp", "--python-version", "3.11"]
-    _run([*pip, *(word for name in _PLATFORMS for word in ("--platform", name)), PADDLE])
+    _run([*pip, *(word for name in _PLATFORMS for word in ("--platform", name)), *PACKAGES])
     for wheel in sorted(wheels.glob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(site)

@@ -244,6 +244,16 @@ def test_options_that_lite_has_not_are_refused(lite: Artifact, ghostnet: Artifac
         target.export(ghostnet, tmp_path / "out", graph="stock")
 
 
+def test_arm_is_checked_with_a_folder_for_paddle_only(lite: Artifact) -> None:
+    program = ROOT / "deploy" / "lite" / "check_arm64.py"
+    for words, said in (([str(lite.folder)], "exported for Paddle"), (["nowhere"], "no folder"), ([], "")):
+        ran = subprocess.run(
+            [sys.executable, str(program), *words], capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 2
+        assert said in ran.stderr
+
+
 def test_every_command_of_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
