@@ -120,7 +120,7 @@ def _connections(options: argparse.Namespace) -> Iterator[Callable[[], Connectio
     with contextlib.ExitStack() as stack:
         free: SimpleQueue[Connection] = SimpleQueue()
         for _ in range(options.concurrency):
-            free.put(stack.enter_context(connect(options.server, options.timeout)))
+            free.put(stack.enter_context(contextlib.closing(connect(options.server, options.timeout))))
         taken = local()
 
         def own() -> Connection:

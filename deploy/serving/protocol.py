@@ -19,8 +19,7 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Optional, Protocol, Union
+from typing import Any, Protocol, Union
 from urllib.parse import SplitResult, urlsplit
 
 from ppghost.errors import ConfigError, GhostError, ToolMissingError
@@ -133,16 +132,7 @@ class Connection(Protocol):
         """
         ...
 
-    def __enter__(self) -> Connection:
-        """Return itself."""
-        ...
-
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
+    def close(self) -> None:
         """Hang up."""
         ...
 
@@ -229,16 +219,7 @@ class HttpConnection:
             f"service, and is its path {self._path}?"
         )
 
-    def __enter__(self) -> HttpConnection:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
+    def close(self) -> None:
         """Hang up."""
         self._line.close()
 
@@ -291,16 +272,7 @@ class GrpcConnection:
             ) from error
         return decode_response(message)
 
-    def __enter__(self) -> GrpcConnection:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
+    def close(self) -> None:
         """Hang up."""
         self._channel.close()
 

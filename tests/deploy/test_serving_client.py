@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
@@ -367,7 +368,7 @@ def test_grpc_carries_what_http_carries(
 
         request = REQUEST.FromString(message)
         asked.append(list(request.key))
-        with connect(service, 30.0) as line:
+        with contextlib.closing(connect(service, 30.0)) as line:
             told = line.ask(list(request.key), list(request.value))
         answer: bytes = RESPONSE(**told).SerializeToString()
         return answer
