@@ -119,19 +119,20 @@ def test_a_crash_of_the_process_is_a_sentence(onnx_ghostnet: Artifact) -> None:
         network(images)
 
 
+@pytest.mark.parametrize("calls", [0, 1])
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux to wait for a process of another")
-def test_who_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_who_is_killed_leaves_nothing_behind(tmp_path: Path, calls: int) -> None:
     """The worker sees the end of its orders, and clears up what the killed program cannot."""
     model = tmp_path / "tiny.onnx"
     model.write_bytes(tiny_onnx(side=SIZE))
     program = (
         "import os, signal, sys; from pathlib import Path; sys.path.insert(0, '.');"
         "from tests.deploy.test_onnx_engines import in_process, rows;"
-        "network = in_process(Path(sys.argv[1])); network(rows(1));"
+        "network = in_process(Path(sys.argv[1])); [network(rows(1)) for _ in range(int(sys.argv[2]))];"
         "print(network._process.pid, network._folder.name, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", program, str(model)],
+        [sys.executable, "-c", program, str(model), str(calls)],
         cwd=Path(__file__).resolve().parents[2],
         stdout=subprocess.PIPE,
         text=True,

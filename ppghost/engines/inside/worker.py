@@ -83,7 +83,7 @@ def main() -> None:
         serve(loaded, inputs, sys.stdin.buffer, answers)
     # The other side may have been killed; then nobody else clears up.
     with contextlib.suppress(OSError):
-        inputs.unlink()
+        inputs.unlink(missing_ok=True)
         inputs.parent.rmdir()
 
 
