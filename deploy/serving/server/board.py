@@ -19,7 +19,7 @@ PROTOCOLS = ("http", "grpc")
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
-_MOMENTARY = ("state", "under_way", "waiting_bytes")
+_MOMENTARY = ("state", "under_way", "waiting_bytes", "connections")
 _COUNTED = (
     "starts",
     *(f"requests.{protocol}.{status}" for protocol in PROTOCOLS for status in STATUSES),
@@ -74,6 +74,16 @@ class Board:
         """Return the states of all workers."""
         return [float(state) for state in self._figures[:, _COLUMNS["state"]]]
 
+    def set_connections(self, count: int) -> None:
+        """Tell how many connections the caller has."""
+        self._own[_COLUMNS["connections"]] = count
+
+    def has_more_than_another(self) -> bool:
+        """Say whether the caller has more connections than another worker that is ready."""
+        place = _COLUMNS["connections"]
+        ready = self._figures[:, _COLUMNS["state"]] == READY
+        return bool((self._figures[ready, place] < self._own[place]).any())
+
     def count_request(self, protocol: str, status: int, seconds: float, pictures: int) -> None:
         """Count a request that was answered or refused."""
         with self._lock:
@@ -115,6 +125,7 @@ class Board:
                 max(0.0, total["starts"] - len(states)),
             ),
             *_single("ppghost_requests_under_way", "gauge", "Requests being answered.", total["under_way"]),
+            *_single("ppghost_connections", "gauge", "Open HTTP connections.", total["connections"]),
             *_single("ppghost_waiting_bytes", "gauge", "Bodies being received.", total["waiting_bytes"]),
             *_family(
                 "ppghost_requests_total",

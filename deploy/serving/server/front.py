@@ -100,7 +100,10 @@ class Front:
         """Return the protocol of a new connection; beyond the limit one that refuses."""
         if len(self._server.connections) >= self._service.limits.connections:
             return _Full()
-        return _Connection(self._server, self._loop, self._service.limits)
+        return _Connection(self._server, self._loop, self._service.limits, self._count)
+
+    def _count(self) -> None:
+        self._service.board.set_connections(len(self._server.connections))
 
     def _make_request(self, *parts: Any) -> web.BaseRequest:
         return web.BaseRequest(*parts, self._loop, client_max_size=self._service.limits.request_bytes)
@@ -263,7 +266,13 @@ def _plain_refusal(refusal: RefusalError) -> web.Response:
 class _Connection(web.RequestHandler):
     """A connection that does not wait for ever: for headers, nor between requests."""
 
-    def __init__(self, server: web.Server, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
+    def __init__(
+        self,
+        server: web.Server,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        count: Callable[[], None],
+    ) -> None:
         super().__init__(
             server,
             loop=loop,
@@ -274,18 +283,21 @@ class _Connection(web.RequestHandler):
             logger=logging.getLogger("ppghost.serving.connection"),
         )
         self._limits = limits
+        self._count = count
         self._alarm: Optional[asyncio.TimerHandle] = None
         self._is_new = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to wait for the first headers."""
         super().connection_made(transport)
+        self._count()
         self._alarm = self._call_later(self._limits.header_seconds)
 
     def connection_lost(self, error: Optional[BaseException]) -> None:
         """Stop waiting."""
         self.has_asked()
         super().connection_lost(error)
+        self._count()
 
     def has_asked(self) -> None:
         """Note that headers came whole."""

@@ -7,6 +7,7 @@ the worker ends. The port belongs to the supervisor and is shared by all, so wha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import os
 import signal
@@ -35,6 +36,7 @@ from server.rpc import start_rpc
 # Clients that sent a request when the server began to stop find somebody who says so.
 _LAST_WORDS_SECONDS = 0.3
 _BACKLOG = 1024
+_COURTESY_SECONDS = 0.005
 _WARM_UPS = 3
 
 
@@ -78,7 +80,9 @@ async def _work(job: Job, service: Service) -> bool:
     front = Front(service, loop)
     rpc = start_rpc(service, job.settings.host, job.rpc_port)
     listener = socket.socket(fileno=job.listener)
-    server = await loop.create_server(front.accept, sock=listener, backlog=_BACKLOG)
+    listener.setblocking(False)
+    listener.listen(_BACKLOG)
+    taking = loop.create_task(_take_connections(listener, front, service.board))
     service.board.set_state(READY)
     tell("worker is ready", worker=job.row, pid=os.getpid(), engine=job.engine)
     await stop.wait()
@@ -87,10 +91,32 @@ async def _work(job: Job, service: Service) -> bool:
     tell("worker stops", worker=job.row)
     answered = await loop.run_in_executor(None, service.gate.close, service.limits.stop_seconds)
     await asyncio.sleep(_LAST_WORDS_SECONDS)
-    server.close()
+    taking.cancel()
+    with contextlib.suppress(OSError):  # another worker did it already
+        listener.shutdown(socket.SHUT_RDWR)  # the supervisor holds the port too: closing would not be enough
+    listener.close()
     await front.close()
     rpc.stop(grace=1.0).wait(1.0)
     return answered
+
+
+async def _take_connections(listener: socket.socket, front: Front, board: Board) -> None:
+    """Take connections one by one; a worker that has more than another gives way for a moment.
+
+    `create_server` would take all that wait at once, so that one worker may get them all.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        arrived = asyncio.Event()
+        loop.add_reader(listener, arrived.set)
+        await arrived.wait()
+        loop.remove_reader(listener)
+        if board.has_more_than_another():
+            await asyncio.sleep(_COURTESY_SECONDS)
+        with contextlib.suppress(BlockingIOError, ConnectionError):  # another worker took it, or it is gone
+            connection, _ = listener.accept()
+            connection.setblocking(False)
+            await loop.connect_accepted_socket(front.accept, connection)
 
 
 def _make_service(job: Job) -> Service:
