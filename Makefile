@@ -14,11 +14,12 @@ DEMO_MODEL := inference/demo
 DEMO_PICTURE := $(DEMO_DATA)/val/star/00000.jpg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check bench clean
+.PHONY: help demo serve apk test check bench clean
 
 help:
 	@echo "make demo    draw pictures, train GhostNet_x1_0 on them, evaluate, export, verify, predict (minutes)"
 	@echo "make serve   serve the demo's model over HTTP and gRPC with Paddle Serving, until Ctrl-C"
+	@echo "make apk     build the Android app with Debian's packages; deploy/lite/android/README.md names them"
 	@echo "make test    run every test"
 	@echo "make check   format, lint, types, import contracts"
 	@echo "make bench   speed of the input pipeline, of inference and of a training step: ours alone"
@@ -51,6 +52,9 @@ demo: .venv/ready-user
 serve: .venv/ready-user
 	@test -d $(DEMO_MODEL) || { echo "There is no $(DEMO_MODEL) yet: make demo" >&2; exit 2; }
 	PYTHON="$(PY)" $(NATIVE) bash deploy/serving/run.sh $(DEMO_MODEL)
+
+apk:
+	deploy/lite/android/build.sh apk
 
 test: .venv/ready-dev
 	$(RUN) -m pytest

@@ -5,6 +5,7 @@ Nothing here runs on a phone: the app is compiled, packaged and looked into.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -12,6 +13,7 @@ import re
 import shutil
 import struct
 import subprocess
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ppghost.bench.phone import problems_of, read_result
 from ppghost.cache import cache_dir
 from tests.conftest import ROOT, SHARED_DATA, PictureSet
 from tests.deploy.android_golden import write_golden, write_model
@@ -77,6 +80,8 @@ def golden(
 
 def test_the_core_equals_python(build: Build, golden: Path) -> None:
     assert re.search(r"^OK \(\d\d+ tests\)$", build("test", golden), re.MULTILINE)
+    # What Java wrote on the way is what the check of phones' results accepts.
+    assert not list(problems_of(read_result(golden / "report.json")))
 
 
 def test_the_core_is_the_same_after_dx(build: Build, golden: Path) -> None:
@@ -202,3 +207,98 @@ def test_wrong_usage_is_told(build: Build, tmp_path: Path) -> None:
     assert "empty/ has no ppghost.json" in build("apk", "--models", tmp_path, code=2)
     assert "there is no" in build("check", tmp_path / "none.apk", code=2)
     assert "holds no golden files" in build("test", tmp_path, code=2)
+
+
+def fetch(*words: object, code: int) -> str:
+    done = subprocess.run(
+        [str(ANDROID / "fetch_lite.sh"), *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def archive_of(path: Path, names: dict[str, bytes]) -> str:
+    """Write a tar.gz archive and return its SHA-256."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in names.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_library_is_taken_when_its_sum_is_named(tmp_path: Path) -> None:
+    root = "inference_lite_lib.android.armv8.clang.c++_shared.with_extra.with_cv/java"
+    library = elf(183, 0x1000)
+    names = {f"{root}/jar/PaddlePredictor.jar": b"jar", f"{root}/so/libpaddle_lite_jni.so": library}
+    archive, out = tmp_path / "lite.tar.gz", tmp_path / "lite"
+    digest = archive_of(archive, names)
+    told = fetch("--archive", archive, out, code=1)
+    assert digest in told
+    assert "Nobody compared this sum" in told
+    assert not out.exists()
+    wrong = "0" * 64
+    assert "do not use it" in fetch("--archive", archive, "--sha256", wrong, out, code=1)
+    assert "ready" in fetch("--archive", archive, "--sha256", digest, "--version", "v2.12", out, code=0)
+    assert (out / "java" / "jar" / "PaddlePredictor.jar").read_bytes() == b"jar"
+    assert (out / "java" / "so" / "libpaddle_lite_jni.so").read_bytes() == library
+    assert (out / "version").read_text(encoding="utf-8") == "v2.12\n"
+    assert "exists" in fetch("--archive", archive, out, code=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lite", "lite.tar.gz"]
+
+
+def test_what_is_no_library_is_refused(tmp_path: Path) -> None:
+    archive, out = tmp_path / "other.tar.gz", tmp_path / "lite"
+    digest = archive_of(archive, {"README": b"something else"})
+    words = ("--archive", archive, "--sha256", digest, out)
+    assert "has no java/jar/PaddlePredictor.jar" in fetch(*words, code=2)
+    assert "which folder?" in fetch(code=2)
+    assert "accepted: arm64-v8a, armeabi-v7a" in fetch("--abi", "x86", out, code=2)
+    assert "for arm64-v8a only" in fetch("--abi", "armeabi-v7a", "--fp16", out, code=2)
+    assert "64 hexadecimal digits" in fetch("--sha256", "abc", out, code=2)
+    assert "there is no" in fetch("--archive", tmp_path / "none", out, code=2)
+    assert not out.exists()
+
+
+def test_the_readme_names_what_exists() -> None:
+    readme = (ANDROID / "README.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.+)$", readme, re.MULTILINE)
+    assert headings == ["What", "Needs", "Export", "Build", "Run", "Expected output", "Limits"]
+    helps = {name: run_help(ANDROID / name) for name in ("build.sh", "fetch_lite.sh")}
+    for name, words in re.findall(r"(build\.sh|fetch_lite\.sh) ([^\n`,]*)", readme):
+        for option in re.findall(r"--[\w-]+", words):
+            assert option in helps[name], f"{name} {option}"
+    for verb in re.findall(r"build\.sh ([a-z-]+)", readme):
+        assert f"build.sh {verb} " in helps["build.sh"], verb
+    for extra in re.findall(r"--e[szil] (\w+)", readme):
+        assert f'"{extra}"' in (ANDROID / "app/java/org/ppghost/demo/BenchActivity.java").read_text(
+            encoding="utf-8"
+        )
+    for link in re.findall(r"\]\(([^)]+)\)", readme):
+        assert (ANDROID / link).exists(), link
+
+
+def run_help(program: Path) -> str:
+    return subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
+
+
+def test_every_sentence_that_the_app_asks_for_exists() -> None:
+    strings = (ANDROID / "app" / "res" / "values" / "strings.xml").read_text(encoding="utf-8")
+    defined = set(re.findall(r'<string name="(\w+)"', strings))
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ANDROID / "app" / "java").rglob("*.java"))
+    asked = set(re.findall(r'words\.get\(\s*"(\w+)"', sources))
+    assert {"imported", "bench_done"} <= asked <= defined
+    modes = re.findall(r'"LITE_POWER_(\w+)"', sources)
+    assert {f"power_{mode.lower()}" for mode in modes} <= defined
+
+
+def test_both_themes_define_the_same() -> None:
+    def names(folder: str) -> set[str]:
+        text = (ANDROID / "app" / "res" / folder / "styles.xml").read_text(encoding="utf-8")
+        return set(re.findall(r'<(?:color|bool) name="(\w+)"', text))
+
+    assert names("values") == names("values-night")

@@ -183,8 +183,8 @@ build_apk() {
     $(sources "$here/core" "$here/engine" "$here/app/java" "$build/gen")
   dex "$build/apk/classes.dex" "$build/classes" ${jars[@]+"${jars[0]}"}
 
-  aapt package -f -M "$here/app/AndroidManifest.xml" -S "$here/app/res" -A "$build/assets" -I "$framework" \
-    --min-sdk-version "$min_sdk" --target-sdk-version "$target_sdk" -F "$build/unsigned.apk"
+  aapt package -f --debug-mode -M "$here/app/AndroidManifest.xml" -S "$here/app/res" -A "$build/assets" \
+    -I "$framework" --min-sdk-version "$min_sdk" --target-sdk-version "$target_sdk" -F "$build/unsigned.apk"
   (cd "$build/apk" && find . -type f | sed 's,^\./,,' | LC_ALL=C sort | xargs aapt add "$build/unsigned.apk" >/dev/null)
   zipalign -f -p 4 "$build/unsigned.apk" "$build/aligned.apk"
   debug_key

@@ -118,7 +118,9 @@ public final class BenchSheet extends Sheet {
         boolean isAbove = room < 0.3f * width;
         float top = y + Look.GAP / 4;
         fill(0, y, width, y + 1, 0, look().track);
-        float below = paragraph(label, 0, top, isAbove ? width : room, look().small, false, colour, 3);
+        // Label and values stand on one baseline, whatever their sizes.
+        float labelTop = isAbove ? top : top + 1.1f * (size - look().small);
+        float below = paragraph(label, 0, labelTop, isAbove ? width : room, look().small, false, colour, 3);
         float rowTop = isAbove ? below : top;
         column = isAbove ? width / Published.THREADS.length : column;
         for (int i = 0; i < Published.THREADS.length; i++) {

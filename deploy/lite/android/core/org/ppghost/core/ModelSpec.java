@@ -23,8 +23,6 @@ public final class ModelSpec {
     public final String graph;
     /** Number of classes. */
     public final int classCount;
-    /** How many classes to name unless told otherwise; at most the number of classes. */
-    public final int topK;
     /** Shape of the input: [1, 3, height, width]. */
     public final long[] inputShape;
     /** Whether the output are probabilities already. */
@@ -99,7 +97,6 @@ public final class ModelSpec {
         version = fields.string("version");
         graph = fields.string("graph");
         classCount = (int) fields.whole("class_num", 1, 1000000);
-        topK = (int) Math.min(fields.whole("topk", 1, 1000000), classCount);
         hasSoftmax = fields.object("output").flag("softmax");
         preprocess = preprocess(fields.object("preprocess"));
         inputShape = new long[] {1, 3, preprocess.crop, preprocess.crop};

@@ -105,7 +105,7 @@ public final class SheetTest {
         String heard = result("values").describe();
         assertTrue(heard, heard.startsWith("French bulldog 87.3\u00A0%. "));
         assertTrue(heard, heard.contains("8.67\u00A0ms"));
-        assertTrue(bench("values").describe().contains("1 threads: 12.0"));
+        assertTrue(bench("values").describe().contains("threads 1: 12.0"));
     }
 
     @Test

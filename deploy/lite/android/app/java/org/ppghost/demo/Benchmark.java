@@ -40,6 +40,7 @@ final class Benchmark implements BenchRun.Rig {
     private boolean isRunning;
     private volatile boolean isStopped;
     private volatile Problem lastProblem;
+    private String engineVersion;
 
     /** Is told on the main thread that something changed. */
     interface Listener {
@@ -113,6 +114,7 @@ final class Benchmark implements BenchRun.Rig {
         ModelStore.Choice choice = choiceOf(cell.model);
         try {
             Classification.load(app, choice, cell.threads, BenchPlan.POWER_MODE);
+            engineVersion = app.engine().version();
             Boolean isGolden = Classification.checkGolden(app, choice);
             float[] golden = choice.model.goldenInput();
             int side = choice.model.spec.preprocess.crop;
@@ -154,7 +156,6 @@ final class Benchmark implements BenchRun.Rig {
         }
         BenchRun run = new BenchRun(BenchPlan.published(ids, rounds, seed), this);
         run.run();
-        String version = app.engine().version();
         app.engine().quit();
         if (run.results().isEmpty()) {
             Log.w(TAG, "nothing was measured", lastProblem);
@@ -163,7 +164,7 @@ final class Benchmark implements BenchRun.Rig {
             return;
         }
         try {
-            String text = Json.write(run.toJson(created, program(), Phone.describe(), version, modelFacts()));
+            String text = Json.write(run.toJson(created, program(), Phone.describe(), engineVersion, modelFacts()));
             File file = write(text);
             Log.i(TAG, "benchmark written to " + file);
             finished(run, file);

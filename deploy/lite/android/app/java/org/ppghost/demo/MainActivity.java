@@ -7,6 +7,7 @@ import android.content.DialogInterface;
 import android.content.Intent;
 import android.net.Uri;
 import android.os.Bundle;
+import android.os.Parcelable;
 import android.provider.MediaStore;
 import android.view.Menu;
 import android.view.MenuItem;
@@ -17,6 +18,7 @@ import android.widget.Spinner;
 import android.widget.TextView;
 import java.io.IOException;
 import java.util.List;
+import org.ppghost.core.Bytes;
 import org.ppghost.core.Problem;
 
 /** The first screen: choose a model, choose or take a picture, see what it is. */
@@ -102,6 +104,8 @@ public final class MainActivity extends Activity
             Intent intent = new Intent(Intent.ACTION_OPEN_DOCUMENT).setType("image/*");
             ask(intent.addCategory(Intent.CATEGORY_OPENABLE), GALLERY);
         } else if (id == R.id.camera) {
+            // A camera app that writes nothing must not make the last picture come again.
+            Bytes.remove(SharedFiles.camera(this));
             ask(SharedFiles.askCamera(MediaStore.ACTION_IMAGE_CAPTURE, MediaStore.EXTRA_OUTPUT), CAMERA);
         } else {
             chooseSample();
@@ -147,9 +151,11 @@ public final class MainActivity extends Activity
 
     /** Lists the models once the worker has brought those of the app into their place. */
     private void showModelsWhenReady() {
-        if (!app.models().isReady()) {
-            message.setText(R.string.preparing);
+        if (app.models().isReady()) {
+            showModels();
+            return;
         }
+        message.setText(R.string.preparing);
         app.work(
                 new Runnable() {
                     @Override
@@ -184,11 +190,12 @@ public final class MainActivity extends Activity
         if (intent == null || !Intent.ACTION_SEND.equals(intent.getAction())) {
             return;
         }
-        Uri uri = intent.getParcelableExtra(Intent.EXTRA_STREAM);
-        if (uri == null) {
-            app.classification().fail(new Problem(Problem.Code.NO_PICTURE));
+        // Anything may be in there: the sender is another app.
+        Parcelable shared = intent.getParcelableExtra(Intent.EXTRA_STREAM);
+        if (shared instanceof Uri) {
+            app.classification().start((Uri) shared);
         } else {
-            app.classification().start(uri);
+            app.classification().fail(new Problem(Problem.Code.NO_PICTURE));
         }
     }
 

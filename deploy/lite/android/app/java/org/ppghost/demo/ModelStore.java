@@ -160,6 +160,10 @@ final class ModelStore {
         File[] sorted = folders == null ? new File[0] : folders;
         Arrays.sort(sorted);
         for (File folder : sorted) {
+            if (folder.isHidden()) {
+                // What an import left behind that was killed; the next one removes it.
+                continue;
+            }
             try {
                 ModelFolder model = ModelFolder.open(folder);
                 for (ModelSpec.Variant variant : model.spec.variantsFor(Abi.ofProcess())) {
