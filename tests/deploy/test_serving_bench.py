@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -280,6 +282,14 @@ def test_the_service_stands_a_soak(
     assert (found["wrong"], found["lost"], found["busy"]) == (0, 0, 0), found["sentences"]
     assert found["right"] == 1500 - 1500 // 50
     assert "right" in capsys.readouterr().out
+
+
+def test_the_commands_of_the_readme_are_accepted() -> None:
+    readme = Path(bench.__file__).with_name("README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^    python deploy/serving/bench.py (.*)$", readme, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        assert callable(bench.build_parser().parse_args(shlex.split(command)).run)
 
 
 def test_requests_are_http(good: dict[Request, Expected], pictures: Path) -> None:
