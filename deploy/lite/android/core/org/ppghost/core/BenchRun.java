@@ -6,7 +6,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
-/** Runs a plan cell by cell and keeps what came out; a cell that fails is skipped with its reason, and the rest runs. */
+/** Runs a plan cell by cell and keeps what came out; a cell that fails is skipped with its reason, the rest runs. */
 public final class BenchRun {
 
     /** From this thermal status on (Android's "severe") the rest of a plan is skipped. */

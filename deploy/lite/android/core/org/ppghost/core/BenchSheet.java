@@ -6,7 +6,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 
-/** The published latencies with ours below them, never mixed: one block for each model, one column for each number of threads. */
+/** The published latencies with ours below them, never mixed: a block for each model, a column per thread count. */
 public final class BenchSheet extends Sheet {
 
     private static final String NOTHING = "\u2013";
@@ -71,7 +71,8 @@ public final class BenchSheet extends Sheet {
             y = block(name, null, matching(left, name), y, width) + 1.5f * Look.GAP;
         }
         y = paragraph(words.get("bench_published_note"), 0, y, width, look().small, false, look().quiet, 9);
-        return paragraph(words.get("bench_doubtful_note"), 0, y + Look.GAP / 2, width, look().small, false, look().quiet, 9);
+        String doubtful = words.get("bench_doubtful_note");
+        return paragraph(doubtful, 0, y + Look.GAP / 2, width, look().small, false, look().quiet, 9);
     }
 
     private static List<Ours> matching(List<Ours> left, String name) {

@@ -29,7 +29,8 @@ public final class ElfFile {
     }
 
     static long loadAlignment(byte[] bytes) {
-        if (bytes.length < 64 || bytes[0] != 0x7F || bytes[1] != 'E' || bytes[2] != 'L' || bytes[3] != 'F' || bytes[5] != 1) {
+        boolean isElf = bytes.length >= 64 && bytes[0] == 0x7F && bytes[1] == 'E' && bytes[2] == 'L' && bytes[3] == 'F';
+        if (!isElf || bytes[5] != 1) {
             return 0;
         }
         ByteBuffer elf = ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN);

@@ -199,7 +199,7 @@ public final class ModelSpec {
         float[] shape = input.numbers("shape", 4);
         for (int i = 0; i < 4; i++) {
             if (shape[i] != inputShape[i]) {
-                throw input.wrong("shape", "[1, 3, " + preprocess.crop + ", " + preprocess.crop + "] (preprocess.crop)");
+                throw input.wrong("shape", "1, 3 and twice preprocess.crop, " + preprocess.crop);
             }
         }
     }

@@ -84,7 +84,7 @@ public final class Orientation {
     }
 
     private boolean isExif(int at) {
-        return at + 14 <= end && bytes[at] == 'E' && bytes[at + 1] == 'x' && bytes[at + 2] == 'i' && bytes[at + 3] == 'f';
+        return at + 14 <= end && big16(at) == ('E' << 8 | 'x') && big16(at + 2) == ('i' << 8 | 'f');
     }
 
     private int inTiff(int start, int limit) {

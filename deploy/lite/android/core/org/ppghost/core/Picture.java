@@ -1,6 +1,6 @@
 package org.ppghost.core;
 
-/** A decoded picture: one int for each pixel, row by row, 8 bits each of alpha, red, green, blue. Alpha is not asked. */
+/** A decoded picture: one int for each pixel, row by row, 8 bits each of alpha (not asked), red, green, blue. */
 public final class Picture {
 
     /** Pixels in a row. */

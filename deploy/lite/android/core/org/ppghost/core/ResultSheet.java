@@ -54,7 +54,8 @@ public final class ResultSheet extends Sheet {
             text.append(answer.label).append(' ').append(percent(answer.score)).append(". ");
         }
         Stats stats = new Stats(times.runs);
-        return text.append(words.get("time_inference", times.runs.length)).append(' ').append(ms(stats.median)).toString();
+        text.append(words.get("time_inference", times.runs.length));
+        return text.append(' ').append(ms(stats.median)).toString();
     }
 
     @Override

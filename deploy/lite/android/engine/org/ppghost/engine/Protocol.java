@@ -3,7 +3,7 @@ package org.ppghost.engine;
 import android.os.Bundle;
 import org.ppghost.core.Problem;
 
-/** What client and service send each other. A tensor goes as a file: a Binder transaction holds less than a megabyte. */
+/** What client and service send each other. A tensor goes as a file: Binder takes less than a megabyte at a time. */
 final class Protocol {
 
     static final int LOAD = 1;

@@ -101,7 +101,8 @@ final class Phone {
 
     private static Long frequency(int cpu) {
         try {
-            return Long.valueOf(readLine(new File("/sys/devices/system/cpu/cpu" + cpu + "/cpufreq/scaling_cur_freq")).trim());
+            String path = "/sys/devices/system/cpu/cpu" + cpu + "/cpufreq/scaling_cur_freq";
+            return Long.valueOf(readLine(new File(path)).trim());
         } catch (IOException | NumberFormatException e) {
             return null;
         }
