@@ -5,6 +5,21 @@ The only room that prints, parses arguments, configures logging and chooses exit
 by Ctrl-C. Heavy rooms are imported when a verb runs, so that help starts fast.
 """
 
-from ppghost.cli.main import main
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Optional
 
 __all__ = ["main"]
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run one verb and return the exit code.
+
+    Args:
+        arguments: the words after the program's name; None takes them from the process.
+    """
+    # Programs of deploy/ share `ppghost.cli.program`, and need not wait for every verb's imports.
+    from ppghost.cli.commands import run
+
+    return run(arguments)

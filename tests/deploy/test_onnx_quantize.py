@@ -21,7 +21,7 @@ from tiny_onnx import message, node, tensor, value_info
 
 from ppghost.artifact import Artifact, Facts, Golden, ModelFile, read_artifact, write_artifact
 from ppghost.cli import main
-from ppghost.cli.main import build_parser
+from ppghost.cli.commands import build_parser
 from ppghost.cli.quantization_report import words_of
 from ppghost.environments import ONNX_QUANTIZER, ONNXRUNTIME, is_made
 from ppghost.errors import ArtifactError, ConfigError, DataError, VerificationError

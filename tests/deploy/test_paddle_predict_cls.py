@@ -16,7 +16,7 @@ import paddle
 import pytest
 
 from ppghost.artifact import Artifact
-from ppghost.cli.main import main
+from ppghost.cli import main
 from ppghost.cli.predict_cls import result_line
 from ppghost.config.inference_cls import load_inference_cls
 from ppghost.errors import ConfigError

@@ -14,7 +14,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppghost.cli.main import main
+from ppghost.cli import main
 from ppghost.export.paddle_inference import ENGINES
 from ppghost.machine import cpu_flags
 from ppghost.zoo import build_model

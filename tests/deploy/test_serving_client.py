@@ -26,7 +26,7 @@ from naive import Handler
 from protocol import BUSY, GRPC_METHOD, ServiceError, answer_of, decode_response, encode_request, request_of
 
 from ppghost.artifact import Artifact
-from ppghost.cli.main import main as ppghost
+from ppghost.cli import main as ppghost
 from ppghost.errors import GhostError
 from tests.deploy.naive_service import serving
 

@@ -73,7 +73,7 @@ PROGRAMS["tools/export_model.py"] = "export"
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_arguments_are_accepted(words: list[str]) -> None:
-    from ppghost.cli.main import build_parser
+    from ppghost.cli.commands import build_parser
     from tools import make_list_files, make_shapes_dataset, profile_step
 
     program = next((word for word in words if word.startswith("tools/") or word == "ppghost"), "make")

@@ -219,12 +219,8 @@ def _add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Run one verb and return the exit code.
-
-    Args:
-        arguments: the words after the program's name; None takes them from the process.
-    """
+def run(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run one verb and return the exit code; `ppghost.cli.main` is the same."""
     # Paddle's advice to its own developers: nothing here is compiled by it, and frozen batch norm is meant.
     warnings.filterwarnings("ignore", message="No ccache found")
     warnings.filterwarnings("ignore", message="When training, we now always track global mean")
