@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,10 +138,22 @@ def fetch_url(url: str, *, progress: Optional[Progress] = None, patience: Option
 
     The mirror is not consulted; files of equal name from different addresses do not meet in the cache.
 
+    Args:
+        url: the address; `https://host/w.pdparams#sha256=HEX` has the file checked, as pip writes it. What
+            has another sum is not kept; a file that is in the cache is checked each time.
+        progress: called with bytes so far and bytes in all (None where unknown).
+        patience: time-out and number of tries.
+
     Raises:
-        WeightsError: not reachable, or not a weight file.
+        WeightsError: not reachable, not a weight file, or not the one with that sum.
         OutputError: the cache cannot be written.
     """
+    url, sha256 = _split_checksum(url)
+
+    def check(part: Path) -> None:
+        _check_asked_sha256(part, sha256)
+        _check_readable(part)
+
     folder = hashlib.sha256(url.encode()).hexdigest()[:16]
     try:
         name = unquote(urlsplit(url).path).rsplit("/", 1)[-1] or "weights"
@@ -149,8 +162,10 @@ def fetch_url(url: str, *, progress: Optional[Progress] = None, patience: Option
     destination = cache_dir() / "weights" / folder / name
     if not destination.is_file():
         logger.info("Fetching %s to %s", url, destination)
+    else:
+        _check_asked_sha256(destination, sha256)
     try:
-        return download(url, destination, check=_check_readable, progress=progress, patience=patience)
+        return download(url, destination, check=check, progress=progress, patience=patience)
     except DownloadError as error:
         raise WeightsError(
             f"Cannot download {url}: {error}. Without a connection, put the file at {destination}, or give "
@@ -273,6 +288,26 @@ def load_weights(
 def is_url(text: str) -> bool:
     """Say whether `text` is an address that `fetch_url` takes."""
     return text.startswith(_SCHEMES)
+
+
+def _split_checksum(url: str) -> tuple[str, Optional[str]]:
+    """Return the address without its fragment, and the SHA-256 that the fragment asks for."""
+    address, mark, fragment = url.partition("#")
+    if not mark:
+        return url, None
+    name, _, digits = fragment.partition("=")
+    if name != "sha256" or not re.fullmatch(r"[0-9a-fA-F]{64}", digits):
+        raise WeightsError(
+            f"'{url}' ends in '#{fragment}'. Accepted behind an address: #sha256= and 64 hexadecimal digits, "
+            "as `sha256sum` prints them."
+        )
+    return address, digits.lower()
+
+
+def _check_asked_sha256(path: Path, sha256: Optional[str]) -> None:
+    actual = sha256_of(path) if sha256 else None
+    if actual != sha256:
+        raise WeightsError(_bad_file(path, f"SHA-256 is {actual}, but #sha256={sha256} is asked for"))
 
 
 def _existing(path: Path) -> Path:

@@ -324,6 +324,31 @@ def test_files_of_equal_name_from_different_addresses_do_not_meet(shelf: Shelf) 
         fetch_url(f"{shelf.url}/c/w.pdparams", patience=HURRY)
 
 
+def test_an_address_may_carry_the_checksum_of_its_file(shelf: Shelf) -> None:
+    shelf.files["/w.pdparams"] = weights_content()
+    address = f"{shelf.url}/w.pdparams"
+    right, wrong = hashlib.sha256(weights_content()).hexdigest(), "0" * 64
+    with pytest.raises(WeightsError, match=f"thrown away: SHA-256 is {right}, but #sha256={wrong}"):
+        fetch_url(f"{address}#sha256={wrong}", patience=HURRY)
+    assert {path.suffix for path in cache_dir().rglob("w.*")} <= {".lock"}
+    kept = fetch_url(f"{address}#sha256={right.upper()}", patience=HURRY)
+    assert kept.read_bytes() == weights_content()
+    assert kept == fetch_url(address, patience=HURRY)
+    with pytest.raises(WeightsError, match="is no good: SHA-256"):
+        fetch_url(f"{address}#sha256={wrong}", patience=HURRY)
+    kept.write_bytes(b"changed")
+    with pytest.raises(WeightsError, match="is no good: SHA-256"):
+        ppghost.build_model("GhostNet_x0_5", pretrained=f"{address}#sha256={right}")
+    assert len(shelf.requests) == 2
+
+
+@pytest.mark.parametrize("fragment", ["", "sha256=", "sha256=12", "md5=" + "0" * 64, "sha256=" + "g" * 64])
+def test_a_checksum_that_is_none_is_refused(fragment: str, shelf: Shelf) -> None:
+    with pytest.raises(WeightsError, match="64 hexadecimal digits"):
+        fetch_url(f"{shelf.url}/w.pdparams#{fragment}", patience=HURRY)
+    assert not shelf.requests
+
+
 def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("PPGHOST_HOME")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
