@@ -5,6 +5,7 @@ Nothing here runs on a phone: the app is compiled, packaged and looked into.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -21,8 +22,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ppghost.artifact import Artifact
 from ppghost.bench.phone import problems_of, read_result
 from ppghost.cache import cache_dir
+from ppghost.errors import ToolMissingError
+from ppghost.export.target import load_target
 from tests.conftest import ROOT, SHARED_DATA, PictureSet
 from tests.deploy.android_golden import write_golden, write_model
 
@@ -66,14 +70,22 @@ def apk(build: Build) -> Path:
 
 @pytest.fixture(scope="module")
 def golden(
-    request: pytest.FixtureRequest, tiny_shapes: PictureSet, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    tiny_shapes: PictureSet,
+    ghostnet: Artifact,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Path]:
-    """Golden files: of real photographs where they are, else of drawn pictures; removed when done."""
+    """Golden files, removed when done.
+
+    Of real photographs where they are, else of drawn pictures; with an exported folder where it can be made.
+    """
     is_real = (SHARED_DATA / "imagenet_samples.tar").is_file()
     pictures: PictureSet = request.getfixturevalue("imagenet_samples") if is_real else tiny_shapes
     names = [line.split(" ")[0] for line in pictures.val_list.read_text(encoding="utf-8").splitlines()]
     folder = tmp_path_factory.mktemp("golden")
     write_golden(folder, [pictures.root / name for name in names[:PHOTOGRAPHS]])
+    with contextlib.suppress(ToolMissingError):
+        load_target("lite").export(ghostnet, folder / "exported")
     yield folder
     shutil.rmtree(folder)
 
@@ -91,6 +103,11 @@ def test_the_core_is_the_same_after_dx(build: Build, golden: Path) -> None:
 def test_real_photographs_were_compared(golden: Path, imagenet_samples: PictureSet) -> None:
     cases = json.loads((golden / "manifest.json").read_text(encoding="utf-8"))["pictures"]
     assert sum(case["rgb"].startswith("picture") for case in cases) == PHOTOGRAPHS
+
+
+def test_what_the_exporter_wrote_was_read(golden: Path) -> None:
+    if not (golden / "exported").is_dir():
+        pytest.skip("Paddle Lite's converter is not here, so the Java tests read no exported folder")
 
 
 def test_the_core_knows_no_android() -> None:
