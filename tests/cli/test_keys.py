@@ -11,12 +11,16 @@ from pathlib import Path
 import pytest
 
 import ppghost
-from ppghost.config import loading, recipe, sections
+from ppghost.config import distillation, loading, recipe, sections
 
-SCHEMA = (sections, recipe, loading)
+SCHEMA = (sections, recipe, loading, distillation)
 
 # Keys that act inside the schema alone.
 ACT_IN_THE_SCHEMA = {
+    "dropout_prob": "read as `dropped`",
+    "feature_key": "its two words mean the same",
+    "freeze_params_list": "read as `frozen`",
+    "pretrained_list": "read as `members`",
     "download": "no fetching: the archive must be given, which the section itself checks",
     "scales": "read as `sizes`",
     "tree": "no key: what was written, for Config.to_dict",
