@@ -46,8 +46,11 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
         part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def check_plotting() -> None:
+def check_plotting(what: str = "--plot") -> None:
     """Find out before measuring whether a plot can be drawn.
+
+    Args:
+        what: the option or program that draws it, for the message.
 
     Raises:
         ToolMissingError: matplotlib is not installed.
@@ -56,7 +59,7 @@ def check_plotting() -> None:
         import matplotlib  # noqa: F401 - whether it is there is the question
     except ImportError as error:
         raise ToolMissingError(
-            f"--plot needs matplotlib, which cannot be imported ({error}). Install it: "
+            f"{what} needs matplotlib, which cannot be imported ({error}). Install it: "
             "pip install 'ppghost[plot]', or: pip install matplotlib"
         ) from error
 

@@ -74,7 +74,7 @@ PROGRAMS["tools/export_model.py"] = "export"
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_arguments_are_accepted(words: list[str]) -> None:
     from ppghost.cli.commands import build_parser
-    from tools import make_list_files, make_shapes_dataset, profile_step
+    from tools import make_list_files, make_shapes_dataset, plot_training, profile_step
 
     program = next((word for word in words if word.startswith("tools/") or word == "ppghost"), "make")
     arguments = words[words.index(program) + 1 :] if program in words else []
@@ -88,6 +88,8 @@ def test_arguments_are_accepted(words: list[str]) -> None:
         assert make_list_files.parse_arguments(arguments).root
     elif program == "tools/make_shapes_dataset.py":
         assert make_shapes_dataset.parse_arguments(arguments).output
+    elif program == "tools/plot_training.py":
+        assert plot_training.parse_arguments(arguments).runs
     elif program == "tools/profile_step.py":
         assert profile_step.parse_arguments(arguments).config
         _check_overrides(arguments)
