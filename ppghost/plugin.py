@@ -18,7 +18,7 @@ from typing import Any, Callable
 
 from paddle import nn
 
-from ppghost.errors import ToolMissingError
+from ppghost.errors import GhostError, ToolMissingError, suggest
 from ppghost.zoo.card import list_models
 from ppghost.zoo.factory import build_model
 
@@ -66,6 +66,34 @@ def register(force: bool = False) -> Registration:
     )
 
 
+def find_theirs(name: str) -> Callable[..., nn.Layer]:
+    """Return the function with which PaddleClas builds one of its own networks, such as "ResNet50_vd".
+
+    Raises:
+        GhostError: PaddleClas has none of that name; the message lists the near names, ours included.
+        ToolMissingError: there is no PaddleClas, or it cannot be imported; the message says what to do.
+    """
+    try:
+        modules = _arch_modules()
+    except ToolMissingError as error:
+        raise ToolMissingError(
+            f"'{name}' is no network of ours ({suggest(name, list_models())}), and PaddleClas, which may "
+            f"have it, cannot be asked. {error}"
+        ) from error
+    theirs = {
+        key: value
+        for key, value in vars(modules[0]).items()
+        if callable(value) and ".arch.backbone." in getattr(value, "__module__", "")
+    }
+    if name not in theirs:
+        raise GhostError(
+            f"Neither PaddleClas ({modules[0].__name__}) nor we have a network '{name}'. "
+            f"{suggest(name, [*theirs, *list_models()])}"
+        )
+    build: Callable[..., nn.Layer] = theirs[name]
+    return build
+
+
 def _is_free(module: ModuleType, name: str) -> bool:
     """Say whether `name` is unused in `module` or already ours."""
     return getattr(getattr(module, name, None), "__module__", __name__) == __name__
@@ -99,7 +127,7 @@ def _import_first(names: Iterable[str]) -> ModuleType:
             # An old PaddleClas beside a new NumPy or Paddle fails on names that are gone.
             raise _broken(name, error) from error
     raise ToolMissingError(
-        "register() needs PaddleClas and found none. Run from its source tree (or add it to PYTHONPATH), or "
+        "This needs PaddleClas and found none. Run from its source tree (or add it to PYTHONPATH), or "
         "install the wheel, in an environment of its own with Python 3.10 or 3.11: paddleclas==2.6.0."
     )
 

@@ -74,10 +74,11 @@ def train(options: argparse.Namespace) -> int:
     config = _load(options)
     if options.check:
         return _check(config)
+    from ppghost.plugin import find_theirs
     from ppghost.train.run import train as run_training
 
     with _console(config, "train.log", curves=config.Global.use_visualdl) as console, StopSignal() as stop:
-        result = run_training(config, reporter=console, should_stop=stop)
+        result = run_training(config, reporter=console, should_stop=stop, other_zoo=find_theirs)
         prefix = result.output_dir / "latest"
         if result.interrupted:
             console.line(
@@ -96,9 +97,10 @@ def train(options: argparse.Namespace) -> int:
 
 def _check(config: Config) -> int:
     """Print what a run would do, after opening its data."""
+    from ppghost.plugin import find_theirs
     from ppghost.train.run import plan
 
-    for line in [*config.describe(), *plan(config)]:
+    for line in [*config.describe(), *plan(config, find_theirs)]:
         print(line)
     return 0
 

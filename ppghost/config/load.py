@@ -200,13 +200,21 @@ def _named_arch(tree: MappingNode, arch_names: Optional[Iterable[str]]) -> tuple
 
 
 def _named_members(arch: MappingNode) -> dict[str, ScalarNode]:
-    """Return path -> name of each network of a `DistillationModel`, as far as they are written."""
-    models = arch.entries.get("models")
+    """Return path -> name of each network of a `DistillationModel` that has to be one of ours.
+
+    One that is not trained may come from elsewhere: whoever builds it knows where to look.
+    """
+    models, freezes = arch.entries.get("models"), arch.entries.get("freeze_params_list")
     entries = models.items if isinstance(models, SequenceNode) else ()
+    frozen = [
+        index
+        for index, item in enumerate(freezes.items if isinstance(freezes, SequenceNode) else ())
+        if isinstance(item, ScalarNode) and item.value is True
+    ]
     return {
         f"Arch.models.{index}.{key}.name": name
         for index, entry in enumerate(entries)
-        if isinstance(entry, MappingNode)
+        if isinstance(entry, MappingNode) and index not in frozen
         for key, member in entry.entries.items()
         if isinstance(member, MappingNode)
         for name in [member.entries.get("name")]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Optional, Union
 
 from ppghost.config.loading import Split, TransformOps, check_decodes
@@ -177,12 +178,50 @@ class Arch:
 
 
 @dataclass(frozen=True)
+class ExportedTeacher:
+    """A folder that an export wrote, as a teacher: `{name: artifact, path: inference}`. Not in PaddleClas.
+
+    Attributes:
+        name: "artifact".
+        path: the folder.
+        class_num: how many classes it should have; None does not say.
+        engine: what runs it, as `ppghost infer --engine`; None is the folder's usual one.
+        threads: how many the engine may use; None takes all processors.
+    """
+
+    name: Annotated[str, Choice(("artifact",))]
+    path: str
+    class_num: Optional[ClassNum] = None
+    engine: Optional[str] = None
+    threads: Optional[PositiveInt] = None
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise ValueError("path is an empty text; write the folder that an export wrote")
+
+    @property
+    def folder(self) -> Path:
+        """The folder."""
+        return Path(self.path).expanduser()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options with which it is opened."""
+        named = {"engine": self.engine, "threads": self.threads}
+        return {key: value for key, value in named.items() if value is not None}
+
+
+Member = Annotated[Union[Arch, ExportedTeacher], ByName({"artifact": ExportedTeacher}, Arch)]
+
+
+@dataclass(frozen=True)
 class DistillationModel:
     """Several networks that see the same pictures: teachers, which are frozen, and students.
 
     Attributes:
         name: "DistillationModel".
-        models: each network under the name that losses call it by.
+        models: each network under the name that losses call it by. Those that are not trained may be of
+            another zoo, or exported folders.
         class_num: what `&class_num` points to; each network has its own, and they must be equal.
         pretrained_list: path or address of weights for each network, None for none; before its `pretrained`.
         freeze_params_list: which networks are not trained; None is none.
@@ -193,7 +232,7 @@ class DistillationModel:
     """
 
     name: Annotated[str, Choice(("DistillationModel",))]
-    models: tuple[Mapping[str, Arch], ...]
+    models: tuple[Mapping[str, Member], ...]
     class_num: Optional[ClassNum] = None
     pretrained_list: Annotated[tuple[Optional[str], ...], Means((None,), ())] = ()
     freeze_params_list: Annotated[tuple[bool, ...], Means((None,), ())] = ()
@@ -215,7 +254,8 @@ class DistillationModel:
                 )
         if self.infer_model_name not in names:
             raise ValueError(f"infer_model_name is {self.infer_model_name!r}; models has {', '.join(names)}")
-        counts = {name: arch.class_num for name, arch in self.members.items()}
+        self._check_exported()
+        counts = {name: arch.class_num for name, arch in self.members.items() if arch.class_num is not None}
         if len(set(counts.values())) > 1:
             raise ValueError(
                 f"the networks have different numbers of classes, {counts}; a student learns from the "
@@ -228,13 +268,34 @@ class DistillationModel:
         if all(name in self.frozen for name in names):
             raise ValueError("freeze_params_list freezes every network; nothing is left to train")
 
+    def _check_exported(self) -> None:
+        for name, arch in self._written().items():
+            if not isinstance(arch, ExportedTeacher):
+                continue
+            position = list(self._written()).index(name)
+            if self.pretrained_list and self.pretrained_list[position]:
+                raise ValueError(
+                    f"{name} is an exported folder, which holds its weights; pretrained_list "
+                    "takes null for it"
+                )
+            if name == self.infer_model_name or not (
+                self.freeze_params_list and self.freeze_params_list[position]
+            ):
+                raise ValueError(
+                    f"{name} is an exported folder, which cannot be trained or shipped again; "
+                    "freeze_params_list takes True for it, and infer_model_name another network"
+                )
+
+    def _written(self) -> dict[str, Union[Arch, ExportedTeacher]]:
+        return {name: arch for entry in self.models for name, arch in entry.items()}
+
     @property
-    def members(self) -> dict[str, Arch]:
+    def members(self) -> dict[str, Union[Arch, ExportedTeacher]]:
         """The networks by name, in their order; `pretrained_list` taken in."""
-        members = {name: arch for entry in self.models for name, arch in entry.items()}
-        if self.pretrained_list:
-            for (name, arch), weights in zip(list(members.items()), self.pretrained_list):
-                members[name] = replace(arch, pretrained=weights, use_ssld=False) if weights else arch
+        members = self._written()
+        for (name, arch), weights in zip(list(members.items()), self.pretrained_list):
+            if weights and isinstance(arch, Arch):
+                members[name] = replace(arch, pretrained=weights, use_ssld=False)
         return members
 
     @property
@@ -245,7 +306,9 @@ class DistillationModel:
     @property
     def shipped(self) -> Arch:
         """The network that is evaluated and shipped."""
-        return self.members[self.infer_model_name]
+        shipped = self.members[self.infer_model_name]
+        assert isinstance(shipped, Arch), "an exported folder is not shipped again"
+        return shipped
 
 
 AnyArch = Annotated[Union[Arch, DistillationModel], ByName({"DistillationModel": DistillationModel}, Arch)]

@@ -12,26 +12,30 @@ from typing import TypeVar
 from paddle import nn
 
 from ppghost.config import Config
-from ppghost.config.sections import Arch, DistillationModel
+from ppghost.config.sections import Arch, DistillationModel, ExportedTeacher
 from ppghost.errors import ConfigError
 from ppghost.train.distillation import Distill, Members, build_distillation_loss, watched_features
 from ppghost.train.freeze import freeze
 from ppghost.train.losses import build_loss
 from ppghost.train.task import Classify, Task
+from ppghost.train.teachers import Teachers, is_foreign
 from ppghost.zoo import build_model, get_card
 from ppghost.zoo.factory import load_pretrained
-from ppghost.zoo.weights import load_weights, read_any_weights
+from ppghost.zoo.weights import fetch_url, is_url, load_weights, read_any_weights
 
 _LOG = logging.getLogger(__name__)
 _Value = TypeVar("_Value")
 
 
-def build_task(config: Config, wrapped: Callable[[nn.Layer], nn.Layer], *, resuming: bool = False) -> Task:
+def build_task(
+    config: Config, wrapped: Callable[[nn.Layer], nn.Layer], teachers: Teachers, *, resuming: bool = False
+) -> Task:
     """Build what is trained: one network, or those of a `DistillationModel`.
 
     Args:
         config: Arch, Global and Loss are read.
         wrapped: returns a network as a step calls it: compiled, or spread over several devices.
+        teachers: opens those that are no networks of ours.
         resuming: a checkpoint will give the weights, so none are loaded.
 
     Raises:
@@ -43,14 +47,22 @@ def build_task(config: Config, wrapped: Callable[[nn.Layer], nn.Layer], *, resum
         if weights and not resuming:
             load_pretrained(net, get_card(arch.name), weights)
         return Classify(net, loss, forward=wrapped(net))
+    networks: dict[str, nn.Layer] = {}
+    for name, member in arch.members.items():
+        if isinstance(member, ExportedTeacher):
+            networks[name] = teachers.open(name, member)
+        elif name in arch.frozen and is_foreign(member):
+            networks[name] = teachers.build(member, resuming=resuming)
+        else:
+            networks[name] = build_net(config, member, resuming=resuming)
     members = Members(
-        {name: build_net(config, member, resuming=resuming) for name, member in arch.members.items()},
+        networks,
         arch.frozen,
         teacher_train_mode=arch.teacher_train_mode,
         features=watched_features(config.Loss.Train),
     )
     if weights and not resuming:
-        load_weights(members, weights)
+        load_weights(members, fetch_url(weights) if is_url(weights) else weights)
     losses = build_distillation_loss(config.Loss.Train)
     return Distill(members, arch.infer_model_name, losses, forward=wrapped(members))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from ppghost.artifact import read_artifact
 from ppghost.config import Config
 from ppghost.config.loading import DistributedBatchSampler, MixSampler, MultiScaleSampler
 from ppghost.config.recipe import (
@@ -16,7 +17,7 @@ from ppghost.config.recipe import (
     ReduceOnPlateau,
     SoftTargetCrossEntropy,
 )
-from ppghost.config.sections import DistillationModel
+from ppghost.config.sections import DistillationModel, ExportedTeacher
 from ppghost.data import Loader, build_loader
 from ppghost.errors import ConfigError, suggest
 from ppghost.train import dist
@@ -24,7 +25,8 @@ from ppghost.train.amp import check_device
 from ppghost.train.distillation import build_distillation_loss
 from ppghost.train.losses import build_loss
 from ppghost.train.schedule import build_schedule
-from ppghost.zoo import get_card
+from ppghost.train.teachers import OtherZoo, Teachers, no_other_zoo
+from ppghost.zoo import get_card, list_models
 
 logger = logging.getLogger(__name__)
 
@@ -171,9 +173,16 @@ def networks_sentences(config: Config) -> list[str]:
     members = arch.members if isinstance(arch, DistillationModel) else {"": arch}
     sentences = []
     for name, member in members.items():
-        card = get_card(member.name)
         role = f"{name}: " if name else ""
         state = " (frozen)" if isinstance(arch, DistillationModel) and name in arch.frozen else ""
+        if isinstance(member, ExportedTeacher):
+            facts = read_artifact(member.folder).facts
+            sentences.append(f"{role}{facts.name}{state}: exported, version {facts.version}, {member.folder}")
+            continue
+        if member.name not in list_models():
+            sentences.append(f"{role}{member.name}{state}: of PaddleClas; here {member.class_num} classes")
+            continue
+        card = get_card(member.name)
         sentences.append(
             f"{role}{card.name}{state}: {card.params:,} parameters and {card.macs / 1e6:.1f} M "
             f"multiply-accumulates at 1000 classes and 224 pixels; here {member.class_num} classes"
@@ -181,13 +190,18 @@ def networks_sentences(config: Config) -> list[str]:
     return sentences
 
 
-def plan(config: Config) -> list[str]:
+def plan(config: Config, other_zoo: OtherZoo = no_other_zoo) -> list[str]:
     """Open a configuration's data and tell, line by line, what training would do.
+
+    Args:
+        config: with Train data.
+        other_zoo: as in `ppghost.train.run.train`.
 
     Raises:
         GhostError: the data or the recipe cannot be used.
     """
     check_recipe(config)
+    Teachers(config, other_zoo).check()
     settings = config.Global
     loader = open_data(config, training=True)
     pace = pace_of(config, loader)

@@ -41,6 +41,7 @@ from ppghost.train.networks import build_finished_net, build_task, own_weights
 from ppghost.train.optim import build_optimizers, load_states
 from ppghost.train.plan import batch_sentence, check_recipe, open_data, pace_of, plan
 from ppghost.train.profile import StepProfiler
+from ppghost.train.teachers import OtherZoo, Teachers, no_other_zoo
 from ppghost.zoo.weights import load_weights
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,11 @@ class TrainResult:
 
 
 def train(
-    config: Config, *, reporter: Optional[Reporter] = None, should_stop: Callable[[], bool] = lambda: False
+    config: Config,
+    *,
+    reporter: Optional[Reporter] = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    other_zoo: OtherZoo = no_other_zoo,
 ) -> TrainResult:
     """Train as the configuration says, from the start or from `Global.checkpoints`.
 
@@ -75,13 +80,14 @@ def train(
         config: with Train data; Eval data where `eval_during_train` is on.
         reporter: where lines, progress and curves go; None for nowhere.
         should_stop: asked after every update; True saves and ends the run.
+        other_zoo: finds teachers that are no networks of ours, such as `ppghost.plugin.find_theirs`.
 
     Raises:
         GhostError: anything the user can mend: the data, the weights, the output folder, a loss that is not
             finite.
     """
-    with unique_name.guard():
-        run = _Run(config, reporter or Silent(), should_stop)
+    with unique_name.guard(), Teachers(config, other_zoo) as teachers:
+        run = _Run(config, reporter or Silent(), should_stop, teachers)
         return run.fit()
 
 
@@ -151,12 +157,15 @@ class _Evaluator:
 class _Run:
     """What `train` builds, and the walk over its epochs."""
 
-    def __init__(self, config: Config, reporter: Reporter, should_stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, config: Config, reporter: Reporter, should_stop: Callable[[], bool], teachers: Teachers
+    ) -> None:
         settings = config.Global
         self.config = config
         self.reporter = reporter
         self.output_dir = Path(settings.output_dir).expanduser()
         check_recipe(config)
+        teachers.check()
         prepare_device(config)
         self.check_output()
         self.finish_commits()
@@ -165,7 +174,7 @@ class _Run:
         amp = MixedPrecision(config.AMP, settings.device)
         self.evaluator = _Evaluator(config, reporter, amp) if settings.eval_during_train else None
         paddle.seed(settings.seed)
-        task = build_task(config, self.wrapped, resuming=bool(settings.checkpoints))
+        task = build_task(config, self.wrapped, teachers, resuming=bool(settings.checkpoints))
         net = task.trainable()
         reporter.line(batch_sentence(config, self.pace))
         optimizers, schedules = build_optimizers(

@@ -393,7 +393,10 @@ REFUSED = {
     "loss of one network": ("Loss.Train=[{'CELoss': {'weight': 1.0}}]", "DistillationGTCELoss"),
     "metric of the teacher": ("Metric.Eval.0.DistillationTopkAcc.model_key=Teacher", "infer_model_name"),
     "no pair": ("Loss.Train.0.DistillationDMLLoss.model_name_pairs=[]", "model_name_pairs is empty"),
-    "missing teacher": ("Arch.pretrained_list=['/nowhere/teacher', null]", "/nowhere/teacher"),
+    "missing teacher": (
+        "Arch.pretrained_list=['/nowhere/teacher', None]",
+        "No weight file at /nowhere/teacher",
+    ),
 }
 
 
