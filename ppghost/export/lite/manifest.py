@@ -153,7 +153,8 @@ def preprocess_of(artifact: Artifact) -> dict[str, Any]:
 def _unknown(artifact: Artifact, why: str) -> ArtifactError:
     return ArtifactError(
         f"The preprocessing of {artifact.facts.name} cannot be done on a phone: {why}. Known there: "
-        "ResizeImage (resize_short, bilinear, cv2), CropImage to the square input, NormalizeImage, ToCHWImage."
+        "ResizeImage (resize_short, bilinear, cv2), CropImage to the square input, NormalizeImage, "
+        "ToCHWImage."
     )
 
 
