@@ -8,10 +8,14 @@ import pytest
 import yaml
 
 from ppghost.config import load_config
+from ppghost.config.distillation import DistillationDMLLoss
 from ppghost.config.load import shipped_configs
+from ppghost.config.sections import DistillationModel
+from ppghost.train.freeze import freeze
+from ppghost.train.plan import check_networks
 from ppghost.vision import Labels
 from ppghost.vision.shapes import CLASSES
-from ppghost.zoo import get_card, list_models
+from ppghost.zoo import build_model, get_card, list_models
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,7 +47,47 @@ def test_a_recipe_states_command_and_names_a_card(path: Path) -> None:
     assert f"tools/train.py -c {path.relative_to(ROOT).as_posix()}" in header
     assert "expected" in header
     assert "cost" in header
-    assert load_config(path).Arch.name in list_models("*")
+    assert load_config(path).shipped.name in list_models("*")
+
+
+@pytest.mark.parametrize("name", ["GhostNet_x0_5", "GhostNet_x1_0", "GhostNet_x1_3"])
+def test_the_stages_of_ssld_follow_each_other(name: str) -> None:
+    one, two, three = (
+        load_config(f"{name}_ssld{stage}", arch_names=list_models()) for stage in ("", "_stage2", "_fixres")
+    )
+    for config in (one, two):
+        assert config.shipped.name == name
+        assert isinstance(config.Arch, DistillationModel)
+        assert config.Arch.frozen == ("Teacher",)
+        (loss,) = config.Loss.Train
+        assert isinstance(loss, DistillationDMLLoss)
+        check_networks(config)
+    assert one.shipped.pretrained is False
+    assert two.shipped.pretrained == f"{one.Global.output_dir}/best_model_student"
+    assert three.shipped.pretrained == f"{two.Global.output_dir}/best_model_student"
+    lists = [
+        [split.dataset.cls_label_path.rsplit("/", 1)[-1] for split in (c.DataLoader.Train, c.DataLoader.Eval)]
+        for c in (one, two, three)
+    ]
+    assert lists == [
+        ["train_list_all.txt", "val_list.txt"],
+        ["train_list.txt", "val_list.txt"],
+        ["train_list.txt", "val_list.txt"],
+    ]
+    net = build_model(name)
+    freeze(net, three.shipped.freeze)
+    trained = [key for key, parameter in net.named_parameters() if not parameter.stop_gradient]
+    assert trained == ["fc_1.weight", "fc_1.bias"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*_ssld*.yaml")), ids=lambda path: path.stem)
+def test_an_ssld_recipe_says_what_is_published_and_what_is_ours(path: Path) -> None:
+    header = path.read_text(encoding="utf-8").split("\nGlobal:")[0]
+    assert "published" in header
+    assert "ur own" in header
+    assert "engine" in header
+    if path.parent.name == "configs":
+        assert f"{get_card(load_config(path).shipped.name).macs / 1e9:.3f}" in header
 
 
 @pytest.mark.parametrize("name", list_models("*"))
