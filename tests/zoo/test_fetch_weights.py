@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from server import Shelf, serving
+from weight_server import Shelf, serving
 
 import ppghost
 from ppghost.cache import cache_dir
