@@ -134,6 +134,18 @@ def _add_learning(verb: Any) -> None:
         action="store_true",
         help="check the configuration and the data, tell what would run, and stop",
     )
+    train.add_argument(
+        "--estimate",
+        action="store_true",
+        help="run some steps (half a minute), tell what all would cost, and stop; no weights are written",
+    )
+    train.add_argument("--devices", metavar="N", type=int, help="with --estimate: tell it for N devices, too")
+    train.add_argument(
+        "--throughput",
+        metavar="GMACS",
+        type=float,
+        help="with --devices: 1e9 multiply-adds that one of them does in a second while it trains",
+    )
 
     evaluate = _add(verb, "eval", verbs.evaluate, "measure a network")
     add_config_arguments(evaluate, required=False)

@@ -74,6 +74,10 @@ def train(options: argparse.Namespace) -> int:
     config = _load(options)
     if options.check:
         return _check(config)
+    if options.estimate:
+        return _estimate(config, options)
+    if (options.devices, options.throughput) != (None, None):
+        raise ConfigError("--devices and --throughput go with --estimate.")
     from ppghost.plugin import find_theirs
     from ppghost.train.run import train as run_training
 
@@ -102,6 +106,25 @@ def _check(config: Config) -> int:
 
     for line in [*config.describe(), *plan(config, find_theirs)]:
         print(line)
+    return 0
+
+
+def _estimate(config: Config, options: argparse.Namespace) -> int:
+    """Print what a run would cost, after some of its steps."""
+    if (options.devices is None) != (options.throughput is None):
+        raise ConfigError("--devices and --throughput go together: how many, and what one of them does.")
+    for name in ("devices", "throughput"):
+        given = getattr(options, name)
+        if given is not None and not 0 < given < float("inf"):
+            raise ConfigError(f"--{name} is {given}; accepted: more than 0.")
+    from ppghost.plugin import find_theirs
+    from ppghost.train.estimate import Devices
+    from ppghost.train.run import estimate
+
+    devices = None if options.devices is None else Devices(options.devices, options.throughput)
+    with logging_to(None, terminal=sys.stderr):
+        for line in estimate(config, other_zoo=find_theirs).lines(devices):
+            print(line)
     return 0
 
 

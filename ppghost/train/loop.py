@@ -140,7 +140,7 @@ class Learner:
             clock.reader_cost.add(time.perf_counter() - tic)
             self.tick()
             updates = (step + 1) % self.update_freq == 0
-            meters.add(self._step(batch, epoch, step, updates), batch.size)
+            meters.add(self.train_batch(batch, epoch, step, updates), batch.size)
             clock.batch_cost.add(time.perf_counter() - tic)
             self._report(epoch, epochs, step, steps, meters, clock, batch.size)
             if updates and step + 1 < steps and self._is_asked_to_stop_after(step):
@@ -151,7 +151,12 @@ class Learner:
                 schedule.step()
         return meters
 
-    def _step(self, batch: Batch, epoch: int, step: int, updates: bool) -> dict[str, float]:
+    def train_batch(self, batch: Batch, epoch: int, step: int, updates: bool) -> dict[str, float]:
+        """Train one step and return its losses and metrics; `updates` says whether the weights move.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
         paddle.seed(step_seed(self.seed, dist.rank(), self.global_step))
         self.global_step += 1
         with self.amp.autocast(training=True):

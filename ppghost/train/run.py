@@ -33,6 +33,7 @@ from ppghost.train.checkpoint import (
     write_checkpoint,
 )
 from ppghost.train.ema import Ema
+from ppghost.train.estimate import Cost, measure
 from ppghost.train.log import Meters, epoch_line
 from ppghost.train.loop import Evaluation, Interrupted, Learner, Reporter, Silent, evaluate
 from ppghost.train.losses import build_loss
@@ -46,7 +47,7 @@ from ppghost.zoo.weights import load_weights
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["TrainResult", "evaluate_config", "plan", "prepare_device", "train"]
+__all__ = ["TrainResult", "estimate", "evaluate_config", "plan", "prepare_device", "train"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,20 @@ def train(
     with unique_name.guard(), Teachers(config, other_zoo) as teachers:
         run = _Run(config, reporter or Silent(), should_stop, teachers)
         return run.fit()
+
+
+def estimate(config: Config, *, other_zoo: OtherZoo = no_other_zoo) -> Cost:
+    """Measure some steps of a run and return what all of it would cost. Writes nothing into `output_dir`.
+
+    Args:
+        config: as for `train`.
+        other_zoo: as for `train`.
+
+    Raises:
+        GhostError: anything that `train` would raise before its first step, or in its first ones.
+    """
+    with unique_name.guard(), Teachers(config, other_zoo) as teachers:
+        return measure(_Run(config, Silent(), lambda: False, teachers))
 
 
 def evaluate_config(config: Config, *, reporter: Optional[Reporter] = None) -> Evaluation:
