@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 from small_runs import COMPARABLE, REFERENCE, assert_same_change, small_overrides, weights_of
+from test_distillation import DISTILL
 from trajectory import write_calm_weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +66,43 @@ def test_two_processes_give_the_result_of_one(pictures: Path, tmp_path: Path, la
     for ours, theirs in zip(*averages):
         if ours.startswith("[Eval]"):
             assert ours.split("top1")[1] == theirs.split("top1")[1], "every picture must count once"
+
+
+def test_two_processes_distil_as_one(pictures: Path, tmp_path: Path, launcher: list[str]) -> None:
+    calm = write_calm_weights(tmp_path)
+    frozen = [word.replace("Arch.freeze", "Arch.models.1.Student.freeze") for word in COMPARABLE]
+    frozen = [word.replace("Arch.dropout", "Arch.models.1.Student.dropout") for word in frozen]
+    shared = (
+        *DISTILL,
+        *frozen,
+        "Arch.models.0.Teacher.name=GhostNet_x0_5",
+        f"Arch.models.0.Teacher.pretrained={calm}",
+        f"Arch.models.1.Student.pretrained={_shifted(calm, tmp_path)}",
+        "Optimizer.lr.learning_rate=0.01",
+    )
+    one, two = tmp_path / "one", tmp_path / "two"
+    alone = run(command(pictures, one, *shared, "DataLoader.Train.sampler.batch_size=20"))
+    assert alone.returncode == 0, alone.stderr
+    logs = ("--log_dir", str(tmp_path / "logs"))
+    both = run([*launcher, *logs, *command(pictures, two, *shared, "DataLoader.Train.sampler.batch_size=10")])
+    assert both.returncode == 0, both.stdout + both.stderr
+    before = {f"Student.{name}": value for name, value in weights_of(tmp_path / "shifted").items()}
+    ends = [weights_of(folder / "latest") for folder in (one, two)]
+    assert_same_change(before, *ends)
+    for name, value in weights_of(calm).items():
+        for end in ends:
+            np.testing.assert_array_equal(end[f"Teacher.{name}"], value, err_msg=name)
+
+
+def _shifted(weights: Path, folder: Path) -> Path:
+    """Write weights with another classifier, so that there is something to learn; return their path."""
+    state = weights_of(weights)
+    classifier = state["fc_1.weight"]
+    state["fc_1.weight"] = classifier[:, ::-1].copy()
+    paddle.save(
+        {name: paddle.to_tensor(value) for name, value in state.items()}, f"{folder}/shifted.pdparams"
+    )
+    return folder / "shifted"
 
 
 def test_a_process_without_pictures_takes_part_in_the_evaluation(
