@@ -104,7 +104,7 @@ def _check_overrides(arguments: list[str]) -> None:
     recipe = arguments[arguments.index("-c") + 1]
     path = ROOT / (recipe if recipe.startswith("configs/") else "configs/GhostNet_x1_0.yaml")
     overrides = [value for flag, value in zip(arguments, arguments[1:]) if flag == "-o"]
-    assert load_config(path, overrides).Arch.name.startswith("GhostNet")
+    assert load_config(path, overrides).Arch.name.startswith(("GhostNet", "DistillationModel"))
 
 
 def test_python_example_runs() -> None:
