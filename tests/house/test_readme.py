@@ -74,7 +74,14 @@ PROGRAMS["tools/export_model.py"] = "export"
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_arguments_are_accepted(words: list[str]) -> None:
     from ppghost.cli.commands import build_parser
-    from tools import make_list_files, make_shapes_dataset, plot_training, profile_step
+    from tools import (
+        make_list_files,
+        make_shapes_dataset,
+        make_unlabelled_list,
+        measure_duplicates,
+        plot_training,
+        profile_step,
+    )
 
     program = next((word for word in words if word.startswith("tools/") or word == "ppghost"), "make")
     arguments = words[words.index(program) + 1 :] if program in words else []
@@ -88,6 +95,10 @@ def test_arguments_are_accepted(words: list[str]) -> None:
         assert make_list_files.parse_arguments(arguments).root
     elif program == "tools/make_shapes_dataset.py":
         assert make_shapes_dataset.parse_arguments(arguments).output
+    elif program == "tools/make_unlabelled_list.py":
+        assert make_unlabelled_list.parse_arguments(arguments).folder
+    elif program == "tools/measure_duplicates.py":
+        assert measure_duplicates.parse_arguments(arguments).pictures
     elif program == "tools/plot_training.py":
         assert plot_training.parse_arguments(arguments).runs
     elif program == "tools/profile_step.py":
