@@ -8,6 +8,7 @@ Door: imports the binder of `config` and the rock.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import math
@@ -16,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Optional
 
 from ppghost.config.bind import bind_plain
@@ -32,9 +34,12 @@ MODERATE = 2
 
 _Count = Annotated[int, Range(0)]
 _Nanoseconds = Annotated[float, Range(0, above=True)]
+_Time = Annotated[int, Range(1, 2**63 - 1)]
 _Thermal = Annotated[int, Range(0, 6)]
 _SHA256 = re.compile("[0-9a-f]{64}")
 _FEWER_NANOSECONDS_ARE_EQUAL = 1.0
+_MOST_CELLS = 10_000
+_ARCHS = MappingProxyType({"arm64-v8a": "armv8", "armeabi-v7a": "armv7", "x86_64": "x86"})
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class Device:
     soc: Optional[str]
     os: str
     os_build: Optional[str]
-    abi: Annotated[str, Choice(("arm64-v8a", "armeabi-v7a", "x86_64"))]
+    abi: Annotated[str, Choice(tuple(_ARCHS))]
     cpu_count: PositiveInt
     page_size_bytes: Optional[PositiveInt]
 
@@ -120,7 +125,7 @@ class Cell:
     model: str
     threads: PositiveInt
     round: PositiveInt
-    times_ns: tuple[PositiveInt, ...]
+    times_ns: tuple[_Time, ...]
     average_ns: _Nanoseconds
     median_ns: _Nanoseconds
     p90_ns: _Nanoseconds
@@ -193,9 +198,9 @@ def read_result(path: Path) -> Result:
         raise DataError(f"'{path}' is no result of a benchmark on a phone: its kind is not {KIND}.")
     try:
         result: Result = bind_plain(tree, Result, source=str(path))
-    except ConfigError as error:
+    except (ConfigError, RecursionError) as error:
         raise DataError(f"'{path}' is no complete result: {error}") from error
-    problems = list(problems_of(result))
+    problems = [*_type_problems(tree, dataclasses.asdict(result)), *problems_of(result)]
     if problems:
         listed = "".join(f"\n  {problem}" for problem in problems)
         raise DataError(f"'{path}' cannot be a result of our programs:{listed}")
@@ -208,6 +213,22 @@ def _mapping(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     if twice:
         raise ValueError(f"the key '{twice[0]}' stands twice")
     return dict(pairs)
+
+
+def _type_problems(given: Any, read: Any, path: str = "") -> Iterator[str]:
+    """Yield where the binder was kinder than a program deserves: 0 for false, a text for a number."""
+    if given is None and read is not None:
+        yield f"{path} is null"
+    elif isinstance(read, Mapping):
+        for key, value in read.items():
+            yield from _type_problems(given[key], value, f"{path}.{key}".lstrip("."))
+    elif isinstance(read, tuple):
+        for number, (one, value) in enumerate(zip(given, read)):
+            yield from _type_problems(one, value, f"{path}.{number}")
+    elif isinstance(given, bool) != isinstance(read, bool) or isinstance(given, str) != isinstance(read, str):
+        yield f"{path} is {json.dumps(given)} and should be {json.dumps(read)}"
+    elif isinstance(read, str) and not read.isprintable():
+        yield f"{path} is {json.dumps(read)}, which cannot be printed on one line"
 
 
 def problems_of(result: Result) -> Iterator[str]:
@@ -254,6 +275,8 @@ def _provenance_problems(result: Result) -> Iterator[str]:
             yield f"{model.id}: sha256 is no 64 hex digits"
         if not all(text.strip() for text in (model.name, model.version, model.file, model.opt_version)):
             yield f"{model.id}: name, version, file or opt_version is empty"
+        if model.arch != _ARCHS[result.device.abi]:
+            yield f"{model.id}: arch is {model.arch}, which {result.device.abi} cannot run"
         if model.input_shape[0] != 1:
             yield f"{model.id}: input_shape begins with {model.input_shape[0]}, and batch is 1"
 
@@ -267,6 +290,10 @@ def _count_problems(result: Result) -> Iterator[str]:
             yield f"{what} is empty or names one twice: {', '.join(map(str, values))}"
     if set(plan.models) != set(known):
         yield f"plan.models ({', '.join(plan.models)}) are not those of models ({', '.join(known)})"
+    planned_count = len(plan.models) * len(plan.threads) * plan.rounds
+    if planned_count > _MOST_CELLS:
+        yield f"{planned_count} cells are planned; no run measures more than {_MOST_CELLS}"
+        return
     planned = {
         (model, threads, number)
         for model in plan.models

@@ -25,7 +25,7 @@ def cell(model: str, threads: int, number: int) -> dict[str, Any]:
         "model": model,
         "threads": threads,
         "round": number,
-        "times_ns": TIMES,
+        "times_ns": list(TIMES),
         "average_ns": 13_175_000,
         "median_ns": 13_000_000,
         "p90_ns": 14_000_000,
@@ -171,6 +171,14 @@ def test_every_key_is_needed_and_none_is_ignored(
         (["cells", 0, "frequencies_before_khz"], [1], "2 processors"),
         (["cells", 0, "golden_passed"], False, "no result"),
         (["cells", 0, "charging"], "no", "charging"),
+        (["cells", 0, "charging"], 0, "cells.0.charging is 0 and should be false"),
+        (["cells", 0, "times_ns", 1], "1e7", 'cells.0.times_ns.1 is "1e7"'),
+        (["cells", 0, "times_ns"], [10**400] * 4, "times_ns"),
+        (["plan", "rounds"], 10**12, "cells are planned"),
+        (["cells"], None, "cells is null"),
+        (["models", 0, "arch"], "x86", "arm64-v8a cannot run"),
+        (["device", "model"], "a\n| 1.00 |", "cannot be printed"),
+        (["device", "soc"], "\ud800", "cannot be printed"),
     ],
 )
 def test_what_cannot_be_is_refused(
@@ -191,6 +199,13 @@ def test_what_is_no_result_is_told(tmp_path: Path, content: bytes) -> None:
         read_result(path)
     with pytest.raises(DataError, match="cannot be read"):
         read_result(tmp_path / "missing.json")
+
+
+def test_what_is_nested_without_end_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text('{"kind": "ppghost-phone-benchmark", "cells": ' + "[" * 900 + "]" * 900 + "}")
+    with pytest.raises(DataError, match="no complete result|no JSON"):
+        read_result(path)
 
 
 @given(st.lists(st.integers(1, 10**11), min_size=1, max_size=60))

@@ -48,6 +48,12 @@ def copied(ghostnet: Artifact, tmp_path: Path) -> Callable[[], Artifact]:
 
 
 @pytest.fixture(scope="session")
+def lite_ghostnet(ghostnet: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The exported network for Paddle Lite; leave it as it is. Tests of it need Paddle Lite's converter."""
+    return load_target("lite").export(ghostnet, tmp_path_factory.mktemp("lite") / "inference_lite")
+
+
+@pytest.fixture(scope="session")
 def onnx_ghostnet(ghostnet: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """The exported network as ONNX; leave it as it is. Tests of it need Paddle2ONNX and ONNX Runtime."""
     return load_target("onnx").export(ghostnet, tmp_path_factory.mktemp("onnx") / "inference_onnx")

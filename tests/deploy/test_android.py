@@ -5,12 +5,12 @@ Nothing here runs on a phone: the app is compiled, packaged and looked into.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
 import os
 import re
+import shlex
 import shutil
 import struct
 import subprocess
@@ -22,11 +22,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppghost.artifact import Artifact
 from ppghost.bench.phone import problems_of, read_result
 from ppghost.cache import cache_dir
-from ppghost.errors import ToolMissingError
-from ppghost.export.target import load_target
+from ppghost.cli.commands import build_parser
+from ppghost.environments import LITE, is_made
 from tests.conftest import ROOT, SHARED_DATA, PictureSet
 from tests.deploy.android_golden import write_golden, write_model
 
@@ -72,7 +71,6 @@ def apk(build: Build) -> Path:
 def golden(
     request: pytest.FixtureRequest,
     tiny_shapes: PictureSet,
-    ghostnet: Artifact,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Path]:
     """Golden files, removed when done.
@@ -84,8 +82,8 @@ def golden(
     names = [line.split(" ")[0] for line in pictures.val_list.read_text(encoding="utf-8").splitlines()]
     folder = tmp_path_factory.mktemp("golden")
     write_golden(folder, [pictures.root / name for name in names[:PHOTOGRAPHS]])
-    with contextlib.suppress(ToolMissingError):
-        load_target("lite").export(ghostnet, folder / "exported")
+    if is_made(LITE):
+        shutil.copytree(request.getfixturevalue("lite_ghostnet").folder, folder / "exported")
     yield folder
     shutil.rmtree(folder)
 
@@ -295,6 +293,10 @@ def test_the_readme_names_what_exists() -> None:
         assert f'"{extra}"' in (ANDROID / "app/java/org/ppghost/demo/BenchActivity.java").read_text(
             encoding="utf-8"
         )
+    commands = re.findall(r"^    ppghost ([a-z].*)$", readme, re.MULTILINE)
+    assert commands
+    for command in commands:
+        build_parser().parse_args(shlex.split(command))  # ends the process on what is unknown
     for link in re.findall(r"\]\(([^)]+)\)", readme):
         assert (ANDROID / link).exists(), link
 

@@ -21,7 +21,7 @@ from ppghost.artifact import Artifact, read_artifact, read_golden
 from ppghost.cli import main
 from ppghost.environments import LITE, is_made
 from ppghost.errors import ArtifactError, GhostError
-from ppghost.export.lite import LitePredictor, check_manifest, read_nb_header
+from ppghost.export.lite import LitePredictor, check_manifest, convert, read_nb_header
 from ppghost.export.lite.artifact import DEFAULT_GRAPH
 from ppghost.export.lite.convert import Form, convert_to_nb
 from ppghost.export.paddle import export_network
@@ -42,9 +42,9 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def lite(ghostnet: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+def lite(lite_ghostnet: Artifact) -> Artifact:
     """The exported network for Paddle Lite; leave it as it is."""
-    return load_target("lite").export(ghostnet, tmp_path_factory.mktemp("lite") / "inference_lite")
+    return lite_ghostnet
 
 
 @pytest.fixture
@@ -170,12 +170,29 @@ def test_a_graph_that_kills_the_converter_becomes_a_sentence(
         convert_to_nb(source, Form("x86"), tmp_path / "never.nb")
 
 
+def test_a_converter_that_ends_well_and_writes_nothing_is_told(
+    ghostnet: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paddle Lite's converter does so where it cannot write; here a program does it in its place."""
+    silent = tmp_path / "silent.py"
+    silent.write_text("print('all is well')\n", encoding="utf-8")
+    monkeypatch.setattr(convert, "_CONVERTER", silent)
+    with pytest.raises(ArtifactError, match="ended well and wrote nothing") as caught:
+        convert_to_nb(ghostnet, Form("x86"), tmp_path / "never.nb")
+    assert "all is well" in str(caught.value)
+    assert not (tmp_path / "never.nb").exists()
+
+
 def test_what_was_changed_is_found(broken: Artifact) -> None:
     manifest = broken.path_of("ppghost.json")
     text = manifest.read_text(encoding="utf-8")
     for old, new in (('"topk": ', '"topk": 1'), ('"mean": [', '"mean": [\n0.1,'), ("{", "[")):
         manifest.write_text(text.replace(old, new, 1), encoding="utf-8")
         with pytest.raises(ArtifactError, match=r"ppghost\.json"):
+            check_manifest(broken)
+    for nonsense in (b"\xff", b"[" * 100_000, b""):
+        manifest.write_bytes(nonsense)
+        with pytest.raises(ArtifactError, match=r"ppghost\.json cannot be read"):
             check_manifest(broken)
     manifest.write_text(text, encoding="utf-8")
     check_manifest(broken)

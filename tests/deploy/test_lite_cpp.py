@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import struct
 import subprocess
@@ -28,6 +29,7 @@ from PIL import Image
 import ppghost
 from ppghost.artifact import Artifact
 from ppghost.bench.phone import problems_of, read_result
+from ppghost.cli.commands import build_parser
 from ppghost.environments import LITE, ensure_environment
 from ppghost.errors import ToolMissingError
 from ppghost.export.target import load_target
@@ -899,6 +901,10 @@ def test_the_readme_names_what_there_is() -> None:
     assert options <= set(re.findall(r"(--[a-z-]+)", (SOURCE / "src" / "options.cpp").read_text()))
     cmake = (SOURCE / "CMakeLists.txt").read_text()
     assert all(name in cmake for name in re.findall(r"-D((?:PPGHOST|STB)\w+)", readme))
+    commands = re.findall(r"(?:^    |`)ppghost ([a-z]+ [^`\n]+)", readme, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        build_parser().parse_args(shlex.split(command))  # ends the process on what is unknown
 
 
 def test_run_sh_runs_the_commands_of_the_readme(program: list[str], model: Path, picture: Path) -> None:

@@ -57,7 +57,7 @@ def check_manifest(artifact: Artifact) -> None:
             problems.append(f"{file} is not what golden.npz holds")
     try:
         manifest = json.loads(_read(artifact.path_of(MANIFEST_FILE)))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(
             f"{artifact.path_of(MANIFEST_FILE)} cannot be read: {error}. {_REMEDY}"
         ) from error
