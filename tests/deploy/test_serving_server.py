@@ -142,6 +142,7 @@ BAD_BODIES: dict[str, tuple[object, int, int]] = {
     "no UTF-8": (b'{"key": ["\xff\xfe"]}', 400, 5000),
     "empty body": (b"", 400, 5000),
     "a list": ([], 400, 5000),
+    "a number of 5,000 digits": (b'{"logid": ' + b"9" * 5000 + b"}", 400, 5000),
     "no key": ({"value": ["aaaa"]}, 400, 5000),
     "wrong key": ({"key": ["picture"], "value": ["aaaa"]}, 400, 5000),
     "a path as key": ({"key": ["../../etc/passwd"], "value": ["aaaa"]}, 400, 5000),
@@ -212,6 +213,8 @@ HEAD = b"POST " + PATH.encode() + b" HTTP/1.1\r\nHost: here\r\n"
         (HEAD + b"Content-Length: 500\r\n\r\n{", 408),
         (HEAD + b"X-Slow: ", 408),
         (b"", 408),
+        (b"GET http://[x HTTP/1.1\r\nHost: here\r\n\r\n", 400),
+        (b"GET http://here:99999/ HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n", 404),
     ],
     ids=[
         "100 MB",
@@ -225,6 +228,8 @@ HEAD = b"POST " + PATH.encode() + b" HTTP/1.1\r\nHost: here\r\n"
         "slow body",
         "slow header",
         "nothing",
+        "no URL",
+        "a port that is none",
     ],
 )
 def test_bad_bytes_get_a_code_and_the_connection_ends(served: Served, data: bytes, status: int) -> None:
@@ -251,6 +256,53 @@ def test_a_client_that_goes_away_leaves_nothing_behind(served: Served) -> None:
 
     wait_until(is_idle, "no request is under way")
     assert served.ask(body_of(JPEG))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "ahead",
+    [
+        b"GET / HTTP/1.1\r\nHost: here\r\n\r\n" * 100_000,
+        HEAD + b"Upgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 2\r\n\r\n{}" + bytes(8 << 20),
+    ],
+    ids=["requests", "bytes behind an upgrade"],
+)
+def test_a_client_that_sends_and_never_reads_is_cut_off(served: Served, ahead: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), SECONDS) as wire:
+        with contextlib.suppress(ConnectionError):
+            for _ in range(100):
+                wire.sendall(ahead)
+            raise AssertionError("it takes everything")
+    assert served.ask(body_of(JPEG))[0] == 200
+
+
+def test_some_requests_ahead_are_answered_in_order(served: Served) -> None:
+    get = b"GET %s HTTP/1.1\r\nHost: here\r\n\r\n"
+    last = get[:-2] + b"Connection: close\r\n\r\n"
+    answer = _raw(served, (get % b"/healthz") * 30 + get % b"/nothing" + last % b"/healthz")
+    assert [int(status) for status in re.findall(rb"HTTP/1.1 (\d+) ", answer)] == [200] * 30 + [404, 200]
+
+
+FEW_DESCRIPTORS = """
+import resource, runpy
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+runpy.run_module("server", run_name="__main__")
+"""
+
+
+def test_a_worker_without_file_descriptors_listens_again_when_it_has_some(
+    ghostnet: Artifact, tmp_path: Path
+) -> None:
+    start = [str(python()), "-c", FEW_DESCRIPTORS, str(ghostnet.folder), "--folder", str(tmp_path / "run")]
+    served = Served(ghostnet.folder, tmp_path, "worker_num=1", command=start)
+    try:
+        with contextlib.ExitStack() as stack:
+            for _ in range(120):
+                stack.enter_context(socket.create_connection(("127.0.0.1", served.port), SECONDS))
+            told = "no connection can be taken"
+            wait_until(lambda: told in served.log.read_text(), "the log says it")
+        assert served.ask(body_of(JPEG))[0] == 200
+    finally:
+        served.close()
 
 
 def test_request_ids_are_honoured_or_made_and_cannot_forge_the_log(served: Served) -> None:

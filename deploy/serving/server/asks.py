@@ -106,9 +106,8 @@ def parse_body(body: bytes) -> tuple[Sequence[str], Sequence[str]]:
         tree = json.loads(body)
     except RecursionError:
         raise RefusalError(Code.MALFORMED, "The body is JSON nested too deeply.") from None
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are of this kind
-        kind = f"at byte {error.pos}" if isinstance(error, json.JSONDecodeError) else "no UTF-8"
-        raise RefusalError(Code.MALFORMED, f"The body is no JSON ({kind}). {_FORM}") from None
+    except ValueError as error:
+        raise RefusalError(Code.MALFORMED, f"The body is no JSON ({_fault(error)}). {_FORM}") from None
     if not isinstance(tree, dict):
         raise RefusalError(Code.MALFORMED, f"The body is JSON, but no object. {_FORM}")
     unknown = [name for name in tree if name not in _ENVELOPE]
@@ -118,6 +117,12 @@ def parse_body(body: bytes) -> tuple[Sequence[str], Sequence[str]]:
         raise RefusalError(Code.MALFORMED, f"tensors are not accepted. {_FORM}")
     check_name(tree.get("name") or "")
     return _strings(tree, "key"), _strings(tree, "value")
+
+
+def _fault(error: ValueError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"at byte {error.pos}"
+    return "no UTF-8" if isinstance(error, UnicodeDecodeError) else "a number in it is too long"
 
 
 def check_name(name: object) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Callable, Optional
 
 import async_timeout
 from aiohttp import web
+from yarl import URL
 
 from server.asks import (
     SERVICE,
@@ -36,6 +37,9 @@ from server.settings import Limits
 
 _PREDICTION = f"/{SERVICE}/prediction"
 _JSON = "application/json"
+# What a connection may send ahead of the answers to what it sent before.
+_MOST_AHEAD = 64
+_MOST_AHEAD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -105,8 +109,13 @@ class Front:
     def _count(self) -> None:
         self._service.board.set_connections(len(self._server.connections))
 
-    def _make_request(self, *parts: Any) -> web.BaseRequest:
-        return web.BaseRequest(*parts, self._loop, client_max_size=self._service.limits.request_bytes)
+    def _make_request(self, message: Any, *parts: Any) -> web.BaseRequest:
+        size = self._service.limits.request_bytes
+        try:
+            return web.BaseRequest(message, *parts, self._loop, client_max_size=size)
+        except ValueError:  # a whole URL whose port is none: there is nothing at such a place
+            message = message._replace(url=URL("/-"))
+            return web.BaseRequest(message, *parts, self._loop, client_max_size=size)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -299,6 +308,21 @@ class _Connection(web.RequestHandler):
         super().connection_lost(error)
         self._count()
 
+    def data_received(self, data: bytes) -> None:
+        """Read requests; a connection that sends many and does not wait for answers ends after the next one.
+
+        aiohttp keeps all that is sent ahead, without a limit, in `_messages` or (behind an Upgrade) in
+        `_message_tail`, and lets a URL pass that its own URL class then refuses.
+        """
+        try:
+            super().data_received(data)
+        except ValueError:
+            self._refuse(RefusalError(Code.MALFORMED, "The address of the request is no URL."))
+        if len(self._messages) > _MOST_AHEAD or len(self._message_tail) > _MOST_AHEAD_BYTES:
+            while len(self._messages) > 1:
+                self._messages.pop()
+            self.close()
+
     def has_asked(self) -> None:
         """Note that headers came whole."""
         self._is_new = False
@@ -315,8 +339,14 @@ class _Connection(web.RequestHandler):
         return asyncio.get_running_loop().call_later(seconds, self._give_up)
 
     def _give_up(self) -> None:
-        if self.transport is not None and self._is_new:
-            self.transport.write(_raw(RefusalError(Code.TOO_SLOW, "The headers did not come in time.")))
+        if self._is_new:
+            self._refuse(RefusalError(Code.TOO_SLOW, "The headers did not come in time."))
+        self.force_close()
+
+    def _refuse(self, refusal: RefusalError) -> None:
+        """Answer what is no request, and close."""
+        if self.transport is not None:
+            self.transport.write(_raw(refusal))
         self.force_close()
 
     def handle_error(

@@ -37,6 +37,7 @@ from server.rpc import start_rpc
 _LAST_WORDS_SECONDS = 0.3
 _BACKLOG = 1024
 _COURTESY_SECONDS = 0.005
+_WANT_SECONDS = 0.5
 _WARM_UPS = 3
 
 
@@ -113,10 +114,16 @@ async def _take_connections(listener: socket.socket, front: Front, board: Board)
         loop.remove_reader(listener)
         if board.has_more_than_another():
             await asyncio.sleep(_COURTESY_SECONDS)
-        with contextlib.suppress(BlockingIOError, ConnectionError):  # another worker took it, or it is gone
+        try:
             connection, _ = listener.accept()
-            connection.setblocking(False)
-            await loop.connect_accepted_socket(front.accept, connection)
+        except (BlockingIOError, ConnectionError):  # another worker took it, or it is gone
+            continue
+        except OSError as error:  # no file descriptors left, or no memory: it waits in the port, and so do we
+            LOG.warning("no connection can be taken", extra={"fields": {"reason": error.strerror}})
+            await asyncio.sleep(_WANT_SECONDS)
+            continue
+        connection.setblocking(False)
+        await loop.connect_accepted_socket(front.accept, connection)
 
 
 def _make_service(job: Job) -> Service:
