@@ -321,3 +321,13 @@ def test_both_themes_define_the_same() -> None:
         return set(re.findall(r'<(?:color|bool) name="(\w+)"', text))
 
     assert names("values") == names("values-night")
+
+
+def test_other_apps_reach_the_first_screen_only() -> None:
+    """The benchmark's screen is exported for adb's shell, whose permission no app can get."""
+    text = (ANDROID / "app" / "AndroidManifest.xml").read_text(encoding="utf-8")
+    exported = re.findall(r"<\w+\s[^>]*android:exported=\"true\"[^>]*>", text)
+    open_to_all = [part for part in exported if "android:permission" not in part]
+    assert len(exported) == 2
+    assert re.findall(r'android:name="(\S+)"', open_to_all[0]) == [".MainActivity"]
+    assert len(open_to_all) == 1

@@ -28,5 +28,4 @@ public final class Decoding {
         }
         return sample;
     }
-
 }

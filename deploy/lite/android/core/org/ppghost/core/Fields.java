@@ -8,6 +8,8 @@ import java.util.Map;
 /** A JSON object whose entries are asked for by name and type; what is missing or of another type is a Problem. */
 final class Fields {
 
+    private static final int MAX_TEXT = 200;
+
     private final Map<?, ?> map;
     private final String where;
 
@@ -30,8 +32,8 @@ final class Fields {
 
     String string(String name) throws Problem {
         Object value = map.get(name);
-        if (!(value instanceof String) || ((String) value).isEmpty()) {
-            throw wrong(name, "a text");
+        if (!(value instanceof String) || ((String) value).isEmpty() || ((String) value).length() > MAX_TEXT) {
+            throw wrong(name, "a text of 1 to " + MAX_TEXT + " characters");
         }
         return (String) value;
     }

@@ -98,16 +98,16 @@ public class ModelImport {
         }
     }
 
-    /** Returns whether a model with this very manifest was imported already. */
-    public boolean has(Source source) throws IOException {
+    /** Returns the folder that a model with this very manifest has or would have; null without a manifest. */
+    public File placeOf(Source source) throws IOException {
         ByteArrayOutputStream manifest = new ByteArrayOutputStream();
         try (InputStream in = source.open(ModelSpec.FILE_NAME)) {
             if (in == null) {
-                return false;
+                return null;
             }
             Bytes.copy(in, manifest, maxBytes());
         }
-        return place(Bytes.sha256(manifest.toByteArray())).isDirectory();
+        return place(Bytes.sha256(manifest.toByteArray()));
     }
 
     /** Returns the free bytes of the file system; a test may say otherwise. */

@@ -11,6 +11,9 @@ import java.io.File;
 import java.io.FileInputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.SequenceInputStream;
+import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.Map;
 import org.junit.Rule;
 import org.junit.Test;
@@ -80,10 +83,51 @@ public final class ModelImportTest {
         File models = models();
         ModelImport importer = new ModelImport(models, ModelFolderTest.ABI);
         ModelImport.Source folder = source(new File(Golden.FOLDER, "model"));
-        assertFalse(importer.has(folder));
+        assertFalse(importer.placeOf(folder).exists());
         ModelFolder model = importer.fromFiles(folder, "model");
-        assertTrue(importer.has(folder));
+        assertEquals(model.folder, importer.placeOf(folder));
         assertEquals(model.folder, importer.fromZip(open("model.zip")).folder);
+    }
+
+    @Test
+    public void anUpdateOfTheAppRemovesItsOldModelsAndNoOthers() throws Exception {
+        File models = models();
+        ModelImport importer = new ModelImport(models, ModelFolderTest.ABI);
+        final ModelImport.Source first = source(new File(Golden.FOLDER, "model"));
+        // The same model as another training would export it.
+        ModelImport.Source second =
+                new ModelImport.Source() {
+                    @Override
+                    public InputStream open(String name) throws IOException {
+                        InputStream in = first.open(name);
+                        return name.equals(ModelSpec.FILE_NAME)
+                                ? new SequenceInputStream(in, new ByteArrayInputStream(new byte[] {'\n'}))
+                                : in;
+                    }
+                };
+        OwnModels own = new OwnModels(models, importer);
+        Problem missing = own.bring(Collections.singletonMap("old", first));
+        assertEquals(null, missing);
+        assertTrue(importer.placeOf(first).isDirectory());
+        assertEquals(null, own.bring(Collections.singletonMap("new", second)));
+        assertTrue(importer.placeOf(second).isDirectory());
+        assertFalse("the old one is gone", importer.placeOf(first).exists());
+        importer.fromFiles(first, "imported");
+        assertEquals(null, own.bring(Collections.<String, ModelImport.Source>emptyMap()));
+        assertFalse(importer.placeOf(second).exists());
+        assertTrue("the user's own stays", importer.placeOf(first).isDirectory());
+    }
+
+    @Test
+    public void aBrokenModelOfTheAppDoesNotHideTheOthers() throws Exception {
+        File models = models();
+        Map<String, ModelImport.Source> sources = new LinkedHashMap<>();
+        sources.put("a", source(temporary.newFolder()));
+        sources.put("b", source(new File(Golden.FOLDER, "model")));
+        ModelImport importer = new ModelImport(models, ModelFolderTest.ABI);
+        Problem missing = new OwnModels(models, importer).bring(sources);
+        assertEquals(Problem.Code.NO_MANIFEST, missing.code());
+        assertTrue(importer.placeOf(sources.get("b")).isDirectory());
     }
 
     @Test

@@ -17,7 +17,7 @@ final class Classification {
 
     private final DemoApp app;
     private Listener listener;
-    private boolean isWorking;
+    private int waiting;
     private ResultSheet sheet;
     private Problem problem;
     private String loaded;
@@ -36,7 +36,7 @@ final class Classification {
     }
 
     boolean isWorking() {
-        return isWorking;
+        return waiting > 0;
     }
 
     /** Returns the last result; null when there is none or it failed. */
@@ -58,7 +58,7 @@ final class Classification {
 
     /** Classifies a picture with the chosen model; from the main thread. */
     void start(final Uri uri) {
-        isWorking = true;
+        waiting++;
         tell();
         app.work(
                 new Runnable() {
@@ -85,7 +85,7 @@ final class Classification {
                 new Runnable() {
                     @Override
                     public void run() {
-                        isWorking = false;
+                        waiting--;
                         sheet = shown;
                         problem = told;
                         tell();

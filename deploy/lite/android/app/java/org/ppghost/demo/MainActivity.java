@@ -6,6 +6,7 @@ import android.content.ActivityNotFoundException;
 import android.content.DialogInterface;
 import android.content.Intent;
 import android.net.Uri;
+import android.os.BadParcelableException;
 import android.os.Bundle;
 import android.os.Parcelable;
 import android.provider.MediaStore;
@@ -190,12 +191,22 @@ public final class MainActivity extends Activity
         if (intent == null || !Intent.ACTION_SEND.equals(intent.getAction())) {
             return;
         }
-        // Anything may be in there: the sender is another app.
-        Parcelable shared = intent.getParcelableExtra(Intent.EXTRA_STREAM);
-        if (shared instanceof Uri) {
-            app.classification().start((Uri) shared);
+        Uri shared = sharedPicture(intent);
+        if (shared != null) {
+            app.classification().start(shared);
         } else {
             app.classification().fail(new Problem(Problem.Code.NO_PICTURE));
+        }
+    }
+
+    /** Returns the address in an intent; null when there is none. The sender is another app: anything may be there. */
+    private static Uri sharedPicture(Intent intent) {
+        try {
+            Parcelable shared = intent.getParcelableExtra(Intent.EXTRA_STREAM);
+            return shared instanceof Uri ? (Uri) shared : null;
+        } catch (BadParcelableException e) {
+            // A class of the sender, which this app does not have.
+            return null;
         }
     }
 

@@ -1,7 +1,6 @@
 package org.ppghost.demo;
 
 import android.content.Context;
-import android.content.res.AssetManager;
 import android.util.Log;
 import java.io.BufferedReader;
 import java.io.File;
@@ -14,18 +13,21 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashSet;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import org.ppghost.core.Abi;
 import org.ppghost.core.Bytes;
 import org.ppghost.core.ModelFolder;
 import org.ppghost.core.ModelImport;
 import org.ppghost.core.ModelSpec;
+import org.ppghost.core.OwnModels;
 import org.ppghost.core.Problem;
 
 /**
  * The models on the phone: those of the app and those that were imported, each in a folder named by its manifest's
- * digest, so that an old one does not survive an update of the app.
+ * digest.
  */
 final class ModelStore {
 
@@ -37,6 +39,13 @@ final class ModelStore {
     private volatile List<Choice> choices = Collections.emptyList();
     private volatile boolean isReady;
     private volatile Problem problem;
+    private Listener listener;
+    private String news;
+
+    /** Is told on the main thread that there is news. */
+    interface Listener {
+        void changed();
+    }
 
     /** One converted form of one model. */
     static final class Choice {
@@ -76,6 +85,29 @@ final class ModelStore {
         return problem;
     }
 
+    void listen(Listener heard) {
+        listener = heard;
+    }
+
+    /** Returns how the last import goes or went, which outlives the screen that began it; null before any. */
+    String news() {
+        return news;
+    }
+
+    /** Keeps what is to be said about an import, and tells the screen; from any thread. */
+    void tell(final String sentence) {
+        app.show(
+                new Runnable() {
+                    @Override
+                    public void run() {
+                        news = sentence;
+                        if (listener != null) {
+                            listener.changed();
+                        }
+                    }
+                });
+    }
+
     /** Returns the chosen form, or the first one; null when there is none. */
     Choice chosen() {
         String id = app.settings().model();
@@ -93,13 +125,14 @@ final class ModelStore {
             @Override
             public void run() {
                 try {
-                    bringAssets();
+                    problem = bringAssets();
                 } catch (Problem e) {
-                    Log.w(TAG, "a model of the app cannot be used", e);
                     problem = e;
                 } catch (IOException e) {
-                    Log.w(TAG, "the models of the app cannot be read", e);
                     problem = new Problem(Problem.Code.IO, String.valueOf(e.getMessage()));
+                }
+                if (problem != null) {
+                    Log.w(TAG, "a model of the app cannot be used", problem);
                 }
                 list();
                 isReady = true;
@@ -142,15 +175,13 @@ final class ModelStore {
         return model;
     }
 
-    private void bringAssets() throws Problem, IOException {
-        AssetManager assets = app.getAssets();
-        String[] names = assets.list(ASSETS);
+    private Problem bringAssets() throws Problem, IOException {
+        Map<String, ModelImport.Source> sources = new LinkedHashMap<>();
+        String[] names = app.getAssets().list(ASSETS);
         for (String name : names == null ? new String[0] : names) {
-            String folder = ASSETS + "/" + name + "/";
-            if (!importer().has(new AssetSource(app, folder))) {
-                importer().fromFiles(new AssetSource(app, folder), name);
-            }
+            sources.put(name, new AssetSource(app, ASSETS + "/" + name + "/"));
         }
+        return new OwnModels(root, importer()).bring(sources);
     }
 
     private void list() {

@@ -26,7 +26,7 @@ import org.ppghost.core.ModelSpec;
 import org.ppghost.core.Problem;
 
 /** The models on the phone, and how others come here: as a zip archive or as a folder. */
-public final class ModelsActivity extends Activity implements View.OnClickListener {
+public final class ModelsActivity extends Activity implements View.OnClickListener, ModelStore.Listener {
 
     private static final int ZIP = 1;
     private static final int FOLDER = 2;
@@ -46,7 +46,26 @@ public final class ModelsActivity extends Activity implements View.OnClickListen
         list = (ListView) findViewById(R.id.list);
         findViewById(R.id.import_zip).setOnClickListener(this);
         findViewById(R.id.import_folder).setOnClickListener(this);
-        showModels();
+    }
+
+    @Override
+    protected void onStart() {
+        super.onStart();
+        app.models().listen(this);
+        changed();
+    }
+
+    @Override
+    protected void onStop() {
+        app.models().listen(null);
+        super.onStop();
+    }
+
+    @Override
+    public void changed() {
+        String news = app.models().news();
+        message.setText(news == null ? getString(R.string.models_note) : news);
+        list.setAdapter(new Rows());
     }
 
     @Override
@@ -58,7 +77,7 @@ public final class ModelsActivity extends Activity implements View.OnClickListen
         try {
             startActivityForResult(isZip ? zip : folder, isZip ? ZIP : FOLDER);
         } catch (ActivityNotFoundException e) {
-            message.setText(words.of(new Problem(Problem.Code.NO_APP)));
+            app.models().tell(words.of(new Problem(Problem.Code.NO_APP)));
         }
     }
 
@@ -68,12 +87,12 @@ public final class ModelsActivity extends Activity implements View.OnClickListen
             return;
         }
         final Uri uri = data.getData();
-        message.setText(R.string.importing);
+        app.models().tell(getString(R.string.importing));
         app.work(
                 new Runnable() {
                     @Override
                     public void run() {
-                        tell(bring(request, uri));
+                        app.models().tell(bring(request, uri));
                     }
                 });
     }
@@ -85,7 +104,8 @@ public final class ModelsActivity extends Activity implements View.OnClickListen
             return words.get("imported", model.spec.name);
         } catch (Problem problem) {
             return words.of(problem);
-        } catch (FileNotFoundException | SecurityException e) {
+        } catch (FileNotFoundException | RuntimeException e) {
+            // RuntimeException: what goes wrong in the app that has the files arrives here.
             return words.of(new Problem(Problem.Code.IO, String.valueOf(e.getMessage())));
         } catch (OutOfMemoryError e) {
             return words.of(new Problem(Problem.Code.NO_MEMORY));
@@ -129,21 +149,6 @@ public final class ModelsActivity extends Activity implements View.OnClickListen
         return files;
     }
 
-    private void tell(final String sentence) {
-        app.show(
-                new Runnable() {
-                    @Override
-                    public void run() {
-                        message.setText(sentence);
-                        showModels();
-                    }
-                });
-    }
-
-    private void showModels() {
-        list.setAdapter(new Rows());
-    }
-
     private void askToRemove(final ModelStore.Choice choice) {
         DialogInterface.OnClickListener remove =
                 new DialogInterface.OnClickListener() {
@@ -154,7 +159,7 @@ public final class ModelsActivity extends Activity implements View.OnClickListen
                                     @Override
                                     public void run() {
                                         app.models().remove(choice);
-                                        tell(getString(R.string.models_note));
+                                        app.models().tell(null);
                                     }
                                 });
                     }

@@ -46,8 +46,9 @@ final class Pictures {
                 throw new Problem(Problem.Code.NO_PICTURE);
             }
             return Orientation.apply(toPicture(bitmap), orientation(context, uri));
-        } catch (FileNotFoundException | SecurityException e) {
-            // SecurityException: the app that shared the picture has taken its permission back.
+        } catch (FileNotFoundException | RuntimeException e) {
+            // RuntimeException: what goes wrong in the app that has the picture arrives here, such as a
+            // SecurityException when it has taken its permission back.
             throw new Problem(Problem.Code.IO, String.valueOf(e.getMessage()));
         } catch (IOException e) {
             throw new Problem(Problem.Code.NO_PICTURE);
