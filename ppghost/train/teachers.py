@@ -92,6 +92,16 @@ class Teachers:
                 check_exported(self._config, name, read_artifact(member.folder))
             elif name in arch.frozen and is_foreign(member):
                 self._other_zoo(member.name)
+            if isinstance(member, Arch) and name in arch.frozen and not (member.pretrained or self._given()):
+                logger.warning(
+                    "%s is frozen and has no weights: its answers are random. Give them with "
+                    "Arch.models...pretrained or Arch.pretrained_list.",
+                    name,
+                )
+
+    def _given(self) -> bool:
+        """Say whether a file of all networks gives the weights."""
+        return bool(self._config.Global.pretrained_model or self._config.Global.checkpoints)
 
     def open(self, name: str, member: ExportedTeacher) -> nn.Layer:
         """Return an exported folder as a frozen network.

@@ -174,6 +174,15 @@ def test_a_network_of_paddleclas_needs_paddleclas(small_config: Callable[..., Co
         train(config)
 
 
+def test_a_teacher_without_weights_is_told(
+    small_config: Callable[..., Config], caplog: pytest.LogCaptureFixture
+) -> None:
+    plan(small_config(*DISTILL, "Arch.models.0.Teacher.pretrained=True"))
+    assert "random" not in caplog.text
+    plan(small_config(*DISTILL))
+    assert "Teacher is frozen and has no weights" in caplog.text
+
+
 def test_students_of_another_zoo_are_refused(small_config: Callable[..., Config]) -> None:
     config = small_config(*DISTILL, "Arch.models.1.Student.name=ResNet50_vd")
     with pytest.raises(GhostError, match="ResNet50_vd"):
