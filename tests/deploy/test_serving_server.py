@@ -584,6 +584,9 @@ def test_what_cannot_be_served_is_a_sentence(
     taken = _refused(artifact.folder, folder, "-o", f"http_port={served.port}")
     assert f"127.0.0.1:{served.port} cannot be taken" in taken
     rpc_port = served.facts["rpc"].rpartition(":")[2]
+    held = served.log.parent / "run"
+    assert "belongs to another server" in _refused(artifact.folder, held, "-o", "http_port=0")
+    assert "cannot be written" in _refused(artifact.folder, artifact.path_of("labels.txt") / "run")
     assert "rpc_port" in _refused(artifact.folder, folder, "-o", "http_port=0", "-o", f"rpc_port={rpc_port}")
     assert "http_prt" in _refused(artifact.folder, folder, "-o", "http_prt=80")
     assert "op.ghostnet.batch_size" in _refused(artifact.folder, folder, "-o", "op.ghostnet.batch_size=0")

@@ -6,17 +6,21 @@ written here, as text (`.prototxt`) and in protobuf's wire format (`.stream.prot
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ppghost.artifact import Artifact
+from ppghost.errors import OutputError
 from ppghost.files import check_replaceable, replaced_folder
 
 SERVER_FOLDER = "serving_server"
 CLIENT_FOLDER = "serving_client"
 FETCH_ALIAS = "prediction"
+_LOCK = "lock"
 _FLOAT32 = 1
 _MODEL_FILES = ("inference.pdmodel", "inference.pdiparams")
 _DESCRIPTIONS = tuple(
@@ -53,6 +57,32 @@ class Variable:
         body = _text_field(1, self.name) + _text_field(2, self.alias) + _number_field(3, 0)
         body += _number_field(4, _FLOAT32) + b"".join(_number_field(5, size) for size in self.shape)
         return _bytes_field(1 if self.kind == "feed" else 2, body)
+
+
+@contextlib.contextmanager
+def own_folder(folder: Path) -> Iterator[None]:
+    """Make a folder, and hold it for one server; the system frees it when that dies, however it dies.
+
+    A second server would replace the model files and the board under the first one's workers.
+
+    Raises:
+        OutputError: it cannot be written, or another server holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = (folder / _LOCK).open("ab")
+    except OSError as error:
+        raise OutputError(
+            f"The folder {folder} cannot be written ({error.strerror}). Name another one: --folder."
+        ) from error
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(
+                f"The folder {folder} belongs to another server that runs. Name another one: --folder."
+            ) from error
+        yield
 
 
 def write_folders(artifact: Artifact, folder: Path) -> tuple[Path, Path]:

@@ -27,7 +27,7 @@ from ppghost.machine import usable_processors
 from ppghost.runtime import GhostPredictor
 from ppghost.vision import softmax
 from server.board import BOARD_FILE, READY, Board
-from server.folders import write_folders
+from server.folders import own_folder, write_folders
 from server.job import Job
 from server.records import tell
 from server.settings import Settings
@@ -61,10 +61,9 @@ def serve(artifact_folder: Path, folder: Path, settings: Settings) -> int:
     artifact = read_artifact(artifact_folder)
     check_artifact(artifact)
     engine = choose_engine(artifact, settings.op.ghostnet.engine)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_folders(artifact, folder)
     count = settings.worker_num or usable_processors()
-    with _ports(settings) as (listener, rpc_port):
+    with own_folder(folder), _ports(settings) as (listener, rpc_port):
+        write_folders(artifact, folder)
         job = Job(
             row=0,
             workers=count,
