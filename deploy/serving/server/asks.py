@@ -66,6 +66,7 @@ class Ask:
         predictions: the answer, for each picture the best classes first.
         refusal: why there is none.
         times_ms: how long it waited and was worked on.
+        entered: when it came into the pipeline, by `time.perf_counter`.
     """
 
     request_id: str
@@ -74,6 +75,7 @@ class Ask:
     predictions: Sequence[Sequence[Prediction]] = ()
     refusal: Optional[RefusalError] = None
     times_ms: dict[str, float] = field(default_factory=dict)
+    entered: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,13 @@ def _decode_strictly(value: str) -> Optional[bytes]:
 
 
 def answer_text(ask: Ask, model: Mapping[str, str]) -> str:
-    """Return the JSON text of an answer: model, request_id, predictions, times_ms."""
+    """Return the JSON text of an answer: model, request_id, predictions, times_ms.
+
+    Raises:
+        RefusalError: there is none.
+    """
+    if ask.refusal is not None:
+        raise ask.refusal
     predictions = [
         {"top_k": [{"class_id": one.class_id, "label": one.label, "score": one.score} for one in best]}
         for best in ask.predictions

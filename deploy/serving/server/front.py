@@ -1,6 +1,6 @@
 """The front: HTTP in, HTTP out. Limits before work, a sentence for every refusal, health, metrics, the page.
 
-One thread (asyncio) receives, checks and answers; waiting for the pipeline is done by a pool of threads.
+One thread (asyncio) receives, checks and answers; it waits for the pipeline by futures, without threads.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -47,7 +47,7 @@ class Service:
     """What a worker serves; the front and the gRPC service share it.
 
     Attributes:
-        answer: takes a request through the pipeline, and waits for it.
+        begin: puts a request into the pipeline; the future gives it back with its answer or refusal.
         model: its name and version.
         info: what /info tells.
         rules: what requests are checked against.
@@ -56,10 +56,9 @@ class Service:
         board: where to count.
         page: the HTML page.
         logs_requests: whether each request is a line of the log.
-        pool: the threads that wait for the pipeline.
     """
 
-    answer: Callable[[Ask], Ask]
+    begin: Callable[[Ask], Future[Ask]]
     model: Mapping[str, str]
     info: Mapping[str, Any]
     rules: Rules
@@ -68,7 +67,6 @@ class Service:
     board: Board
     page: bytes
     logs_requests: bool
-    pool: ThreadPoolExecutor = field(repr=False)
 
     def note(self, protocol: str, status: int, begin: float, request_id: str, **facts: object) -> None:
         """Count a request and write its line; `begin` is its start by `time.perf_counter`."""
@@ -173,13 +171,13 @@ class Front:
             ask = read_ask(keys, values, request_id, service.rules)
             facts["pictures"] = len(ask.pictures)
             service.gate.enter(is_received=True)
-        future = self._loop.run_in_executor(service.pool, _answer_and_leave, service, ask)
-        # Not wait_for: it would cancel the future, and a task that never began would keep its place for ever.
+        future = asyncio.wrap_future(_begin_and_leave(service, ask), loop=self._loop)
+        # Not wait_for: it would cancel the future, which the pipeline settles in any case.
         if not (await asyncio.wait({future}, timeout=limits.answer_seconds))[0]:
             raise RefusalError(
                 Code.NO_ANSWER, f"There was no answer within {limits.answer_seconds:g} seconds. Try again."
             )
-        return future.result()
+        return answer_text(future.result(), service.model)
 
     def _other(self, request: web.BaseRequest) -> web.Response:
         handler = self._paths.get(request.path)
@@ -219,12 +217,15 @@ class Front:
         return web.Response(body=json.dumps(self._service.info).encode(), content_type=_JSON)
 
 
-def _answer_and_leave(service: Service, ask: Ask) -> str:
-    """Return the text of the answer; in a thread of the pool, so it goes on when nobody waits any more."""
+def _begin_and_leave(service: Service, ask: Ask) -> Future[Ask]:
+    """Begin a request, whose place is given back when it is done, even when nobody waits any more."""
     try:
-        return answer_text(service.answer(ask), service.model)
-    finally:
+        future = service.begin(ask)
+    except BaseException:
         service.gate.leave()
+        raise
+    future.add_done_callback(lambda _: service.gate.leave())
+    return future
 
 
 def _check_head(request: web.BaseRequest, limits: Limits) -> int:

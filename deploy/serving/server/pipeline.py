@@ -1,14 +1,15 @@
 """The pipeline: Paddle Serving's DAG with one op, which prepares pictures, runs the network, names classes.
 
     with Pipeline(...) as pipeline:
-        pipeline.answer(ask)
+        pipeline.begin(ask).result()
 
 Requests of HTTP and gRPC enter the same DAG; its auto-batching joins those that wait. The DAG runs in
 threads: its process form passes every request through a manager process several times.
 
-Three things of Paddle Serving are kept out of reach. Its request op unpickles what a gRPC tensor carries, so
+Four things of Paddle Serving are kept out of reach. Its request op unpickles what a gRPC tensor carries, so
 it is replaced. When an op fails to start it kills its process group, so a worker is alone in its group. Its
-op copies a batch once for each request in it, so rows travel as objects.
+op copies a batch once for each request in it, so rows travel as objects. Its executor wakes one more thread
+for each request, which waits for nothing else; a future takes its place.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 import numpy as np
 from paddle_serving_server.pipeline import Op, RequestOp, ResponseOp
-from paddle_serving_server.pipeline.channel import ChannelData, ChannelTimeoutError
+from paddle_serving_server.pipeline.channel import ChannelTimeoutError
 from paddle_serving_server.pipeline.dag import DAGExecutor
 from paddle_serving_server.pipeline.pipeline_server import ServerYamlConfChecker
 
@@ -33,6 +35,7 @@ from ppghost.vision import softmax, top_k
 from server.asks import SERVICE, Ask, Code, RefusalError
 from server.board import Board
 from server.folders import FETCH_ALIAS
+from server.records import LOG
 from server.settings import OpSettings
 
 _ENTRANCE = "@DAGExecutor"
@@ -51,19 +54,35 @@ class _Entrance(RequestOp):
         return {"ask": request}, 0, None, ""
 
 
-class _Exit(ResponseOp):
-    """What the DAG gives back."""
+class _Executor(DAGExecutor):
+    """The DAG's executor; what comes out of the DAG settles a future instead of waking a thread."""
 
-    def pack_response_package(self, channeldata: ChannelData) -> Ask:
-        """Return the request with its answer.
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._futures: dict[int, tuple[Ask, Future[Ask]]] = {}
 
-        Raises:
-            RuntimeError: an op failed; the DAG catches it and makes it an answer with its words.
-        """
-        if channeldata.error_code:
-            raise RuntimeError(channeldata.error_info)
-        ask: Ask = channeldata.dictdata["ask"]
-        return ask
+    def start(self) -> None:
+        """Start the one thread that takes from the DAG."""
+        threading.Thread(target=self._settle, name="settle", daemon=True).start()
+
+    def begin(self, ask: Ask) -> Future[Ask]:
+        """Put a request into the DAG, and return its answer to come: the request itself, with more in it."""
+        future: Future[Ask] = Future()
+        future.set_running_or_notify_cancel()  # nobody can cancel it any more
+        data = self._pack_channeldata(ask, self._id_generator.next())
+        self._futures[data.id] = ask, future
+        self._in_channel.push(data, self.name)
+        return future
+
+    def _settle(self) -> None:
+        while True:
+            (data,) = self._out_channel.front(self.name).values()
+            ask, future = self._futures.pop(data.id)
+            if data.error_code:
+                LOG.error("the pipeline failed", extra={"fields": {"reason": data.error_info}})
+                ask.refusal = RefusalError(Code.DEFECT, "The pipeline failed; the server's log tells more.")
+            ask.times_ms["total"] = (time.perf_counter() - ask.entered) * 1000
+            future.set_result(ask)
 
 
 class GhostNetOp(Op):
@@ -111,8 +130,11 @@ class GhostNetOp(Op):
             batch = [input_channel.front(op_name)]
             deadline = time.monotonic() + self._settings.auto_batching_timeout / 1000
             while len(batch) < batch_size:
+                seconds = deadline - time.monotonic()
+                if seconds <= 0 and not input_channel.size():  # to wait no time takes the system a while
+                    break
                 try:
-                    batch.append(input_channel.front(op_name, max(deadline - time.monotonic(), 1e-6)))
+                    batch.append(input_channel.front(op_name, max(seconds, 1e-6)))
                 except ChannelTimeoutError:
                     break
             self._own.preprocess = 0.0
@@ -124,7 +146,7 @@ class GhostNetOp(Op):
         """Return the rows of one request, `float32 [3, H, W]` as objects; none where a picture is broken."""
         ask: Ask = input_dicts[_ENTRANCE]["ask"]
         begin = time.perf_counter()
-        ask.times_ms["queue"] = (begin - ask.times_ms.pop("entered")) * 1000
+        ask.times_ms["queue"] = (begin - ask.entered) * 1000
         rows = []
         for place, picture in enumerate(ask.pictures, start=1):
             try:
@@ -210,27 +232,19 @@ class Pipeline:
         self._artifact = artifact
         entrance = _Entrance()
         op = GhostNetOp(artifact, settings, engine, entrance, board)
-        exit_op = _Exit(input_ops=[op])
+        exit_op = ResponseOp(input_ops=[op])
         conf = ServerYamlConfChecker.load_server_yaml_conf(yml_dict=_conf(settings, engine, server_folder))
         op.init_from_dict(conf["op"][SERVICE])
-        self._executor = DAGExecutor(exit_op, conf, -1)
+        self._executor = _Executor(exit_op, conf, -1)
         self._executor.start()
 
-    def answer(self, ask: Ask) -> Ask:
-        """Return the request with its answer; waits for it.
+    def begin(self, ask: Ask) -> Future[Ask]:
+        """Return the request with its answer, or with a refusal: a picture is broken, or an op failed.
 
-        Raises:
-            RefusalError: a picture is broken, or an op failed.
+        The future raises nothing. What is called when it is done runs in the thread that settles all.
         """
-        begin = time.perf_counter()
-        ask.times_ms["entered"] = begin
-        answered = self._executor.call(ask)
-        if not isinstance(answered, Ask):  # the DAG's own response, which holds the words of what went wrong
-            raise RefusalError(Code.DEFECT, "The pipeline failed; the server's log tells more.")
-        if answered.refusal is not None:
-            raise answered.refusal
-        answered.times_ms["total"] = (time.perf_counter() - begin) * 1000
-        return answered
+        ask.entered = time.perf_counter()
+        return self._executor.begin(ask)
 
     def verify(self, golden: Golden) -> None:
         """Make sure that the golden picture gets the golden scores, all the way through the DAG.
@@ -239,7 +253,9 @@ class Pipeline:
             VerificationError: it does not.
         """
         classes = self._artifact.facts.class_num
-        answered = self.answer(Ask("golden", [golden.picture], classes))
+        answered = self.begin(Ask("golden", [golden.picture], classes)).result()
+        if answered.refusal is not None:
+            raise VerificationError(f"The golden picture is refused: {answered.refusal}")
         scores = np.zeros(classes, np.float32)
         for one in answered.predictions[0]:
             scores[one.class_id] = one.score

@@ -54,7 +54,7 @@ class _Servicer(pipeline_service_pb2_grpc.PipelineServiceServicer):
         try:
             ask = read_ask(request.key, request.value, request_id, service.rules)
             facts["pictures"] = len(ask.pictures)
-            return answer_text(service.answer(ask), service.model)
+            return answer_text(service.begin(ask).result(), service.model)
         finally:
             service.gate.leave()
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import os
 import signal
 import socket
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +134,11 @@ def _make_service(job: Job) -> Service:
     golden = read_golden(artifact)
     for _ in range(_WARM_UPS):
         pipeline.verify(golden)
+    gc.freeze()  # what lives as long as the worker needs not be looked through again and again
     facts, limits = artifact.facts, settings.limits
     model = {"name": facts.name, "version": facts.version}
     return Service(
-        answer=pipeline.answer,
+        begin=pipeline.begin,
         model=model,
         info=_info(artifact, job, model),
         rules=Rules(limits.pictures, facts.class_num, min(artifact.topk, facts.class_num)),
@@ -146,7 +147,6 @@ def _make_service(job: Job) -> Service:
         board=board,
         page=read_page(),
         logs_requests=settings.log_requests,
-        pool=ThreadPoolExecutor(limits.queue, thread_name_prefix="wait"),
     )
 
 
