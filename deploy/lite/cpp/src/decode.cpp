@@ -145,7 +145,9 @@ Bytes plain_jpeg(const Bytes& jpeg) {
     }
     if (marker == kEnd) break;
     std::size_t end = std::min<std::size_t>(place + 2 + big(jpeg, place + 2, 2), jpeg.size());
-    const auto is_scanned = [&](std::size_t i) { return jpeg[i] != kMark || jpeg[i + 1] == 0 || (jpeg[i + 1] & 0xF8) == 0xD0; };
+    const auto is_scanned = [&](std::size_t i) {
+      return jpeg[i] != kMark || jpeg[i + 1] == 0 || (jpeg[i + 1] & 0xF8) == 0xD0;
+    };
     while (marker == kScan && end + 1 < jpeg.size() && is_scanned(end)) ++end;
     // APP0 and APP14 tell the colours; the other application segments and comments tell nothing about pixels.
     const bool is_told = marker <= 0xE0 || marker == 0xEE || (marker > 0xEF && marker != 0xFE);
@@ -240,9 +242,11 @@ Picture decode_picture(const Bytes& data, std::uint64_t most_pixels) {
 
   Budget::open(header.width * header.height * kBytesPerPixel + 2 * data.size() + kBytesBesides);
   int width = 0, height = 0, channels = 0;
-  std::uint8_t* pixels = stbi_load_from_memory(decoded.data(), static_cast<int>(decoded.size()), &width, &height, &channels, 3);
+  std::uint8_t* pixels =
+      stbi_load_from_memory(decoded.data(), static_cast<int>(decoded.size()), &width, &height, &channels, 3);
   if (pixels == nullptr) {
-    throw PictureError(std::string("The ") + (is_jpeg ? "JPEG" : "PNG") + " picture cannot be decoded: " + stbi_failure_reason() + ".");
+    throw PictureError(std::string("The ") + (is_jpeg ? "JPEG" : "PNG") + " picture cannot be decoded: " +
+                       stbi_failure_reason() + ".");
   }
   Picture picture;
   picture.owner.reset(pixels, Budget::release);

@@ -80,7 +80,8 @@ std::string device_json() {
   ::uname(&names);
   const std::string release = property("ro.build.version.release"), level = property("ro.build.version.sdk");
   const std::string android = release.empty() ? "" : "Android " + release + " (API " + level + ")";
-  const std::string model = first_of({property("ro.product.model"), line_of("/proc/device-tree/model"), of_cpuinfo("model name"),
+  const std::string model = first_of({property("ro.product.model"), line_of("/proc/device-tree/model"),
+                                      of_cpuinfo("model name"),
                                       of_cpuinfo("Hardware"), names.machine, "unknown"});
   const std::string soc = first_of({property("ro.soc.model"), property("ro.hardware"), of_cpuinfo("Hardware")});
   return "{\"manufacturer\": " + json_string_or_null(property("ro.product.manufacturer")) +

@@ -126,7 +126,8 @@ class Sha256 {
     std::array<std::uint32_t, 8> s = state_;
     for (std::size_t i = 0; i < 64; ++i) {
       const std::uint32_t chosen = (s[4] & s[5]) ^ (~s[4] & s[6]), most = (s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]);
-      const std::uint32_t first = s[7] + (turned(s[4], 6) ^ turned(s[4], 11) ^ turned(s[4], 25)) + chosen + kRounds[i] + w[i];
+      const std::uint32_t first = s[7] + (turned(s[4], 6) ^ turned(s[4], 11) ^ turned(s[4], 25)) + chosen +
+                                  kRounds[i] + w[i];
       const std::uint32_t second = (turned(s[0], 2) ^ turned(s[0], 13) ^ turned(s[0], 22)) + most;
       std::copy_backward(s.begin(), s.end() - 1, s.end());
       s[4] += first;

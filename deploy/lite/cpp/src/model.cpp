@@ -185,7 +185,8 @@ std::vector<std::string> parse_labels(const std::string& text, std::size_t class
     begin = end + 1;
   }
   if (names.size() != class_num) {
-    throw Error("it names " + std::to_string(names.size()) + " classes, but the network has " + std::to_string(class_num) + ".");
+    throw Error("it names " + std::to_string(names.size()) + " classes, but the network has " +
+                std::to_string(class_num) + ".");
   }
   return names;
 }

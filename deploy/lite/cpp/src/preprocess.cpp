@@ -59,7 +59,8 @@ Preprocess::Preprocess(const PreprocessFacts& facts)
 
 void Preprocess::to_chw(const Picture& picture, float* row) const {
   const double factor = static_cast<double>(resize_short_) / static_cast<double>(std::min(picture.height, picture.width));
-  const std::vector<Sample> rows = samples_of(picture.height, factor, crop_), columns = samples_of(picture.width, factor, crop_);
+  const std::vector<Sample> rows = samples_of(picture.height, factor, crop_);
+  const std::vector<Sample> columns = samples_of(picture.width, factor, crop_);
   const std::size_t plane = crop_ * crop_;
   for (std::size_t y = 0; y < crop_; ++y) {
     const std::uint8_t* upper = picture.origin + rows[y].first * picture.row_step;

@@ -18,7 +18,8 @@ std::string statistics_json(std::vector<std::int64_t> times) {
   std::sort(times.begin(), times.end());
   const std::size_t n = times.size();
   const double sum = std::accumulate(times.begin(), times.end(), 0.0);
-  return "\"average_ns\": " + json_fixed(sum / static_cast<double>(n), 3) + ", \"median_ns\": " + json_fixed(median_of(times), 1) +
+  return "\"average_ns\": " + json_fixed(sum / static_cast<double>(n), 3) +
+         ", \"median_ns\": " + json_fixed(median_of(times), 1) +
          ", \"p90_ns\": " + std::to_string(times[(9 * n + 9) / 10 - 1]) + ", \"min_ns\": " + std::to_string(times.front()) +
          ", \"max_ns\": " + std::to_string(times.back());
 }

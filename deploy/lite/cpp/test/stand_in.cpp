@@ -76,7 +76,8 @@ const float* Tensor::data<float>() const {
 }
 template <>
 float* Tensor::mutable_data<float>(TargetType) const {
-  values_->resize(static_cast<std::size_t>(std::accumulate(shape_->begin(), shape_->end(), std::int64_t{1}, std::multiplies<std::int64_t>())));
+  values_->resize(static_cast<std::size_t>(
+      std::accumulate(shape_->begin(), shape_->end(), std::int64_t{1}, std::multiplies<std::int64_t>())));
   return values_->data();
 }
 std::vector<std::int64_t> Tensor::shape() const { return *shape_; }
