@@ -105,7 +105,7 @@ def answer_of(told: Told, count: int) -> Answer:
         answer = Answer(
             str(model["name"]), str(model["version"]), str(result.get("request_id", "")), predictions
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise ServiceError(f"The service's answer cannot be read ({error!r}). Is it ghostnet's?") from error
     if len(predictions) != count:
         raise ServiceError(f"The service answered for {len(predictions)} pictures; {count} were sent.")
@@ -205,7 +205,7 @@ class HttpConnection:
     def _read(self, status: int, text: bytes) -> Told:
         try:
             told = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             told = None
         if isinstance(told, dict) and "err_no" in told:
             return told
@@ -227,7 +227,7 @@ class HttpConnection:
 def _unreachable(url: str, timeout_s: float, error: Exception) -> str:
     if isinstance(error, socket.timeout):
         return f"{url} did not answer within {timeout_s:g} s. Wait longer (--timeout), or look at its log."
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
     return f"{url} cannot be reached ({reason}). Is the service running there? See /readyz of the same port."
 
 

@@ -179,6 +179,15 @@ class Odd(Handler):
         self._send(Odd.status, Odd.body, "text/html")  # type: ignore[arg-type]
 
 
+ENDLESS_CLASS = json.dumps(
+    {
+        "err_no": 0,
+        "key": ["result"],
+        "value": ['{"predictions": [{"top_k": [{"class_id": Infinity, "label": null, "score": 1}]}]}'],
+    }
+).encode()
+
+
 @pytest.mark.parametrize(
     ("status", "body", "code", "says"),
     [
@@ -189,6 +198,9 @@ class Odd(Handler):
         (200, b'{"err_no": 0, "err_msg": "", "key": [], "value": []}', 1, "cannot be read"),
         (200, b'{"err_no": 0, "key": ["result"], "value": ["{}"]}', 1, "cannot be read"),
         (200, b'{"err_no": 0, "key": ["result"], "value": ["[1"]}', 1, "cannot be read"),
+        (200, b'{"err_no": ' + b"[" * 100_000, 1, "status 200"),
+        (200, b'{"err_no": 0, "key": ["result"], "value": ["' + b"[" * 100_000 + b'"]}', 1, "cannot be read"),
+        (200, ENDLESS_CLASS, 1, "cannot be read"),
         (
             200,
             json.dumps(
