@@ -56,8 +56,11 @@ serve: .venv/ready-user
 apk:
 	deploy/lite/android/build.sh apk
 
+# A file of tests stays in one process, where its fixtures are made once. One process: make TESTERS=0 test
+TESTERS ?= 2
+
 test: .venv/ready-dev
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n $(TESTERS) --dist loadfile
 
 check: .venv/ready-dev
 	$(PY) -m ruff format --check .
