@@ -22,7 +22,7 @@ import org.ppghost.core.Problem;
  * Runs one model in the process ":lite" and nothing else there.
  *
  * <p>Paddle Lite aborts its process when it meets a model that it cannot read, and another model loaded into the same
- * process gave wrong results on some phones (Paddle-Lite issue 10492). So the process lives as long as one model.
+ * process gave wrong results on some phones (Paddle-Lite #10492). So the process lives as long as one model.
  */
 public final class EngineService extends Service implements Handler.Callback {
 
@@ -38,7 +38,7 @@ public final class EngineService extends Service implements Handler.Callback {
     @Override
     public void onCreate() {
         super.onCreate();
-        // A predictor is created and used on one thread (Paddle-Lite issue 9886).
+        // A predictor is created and used on one thread (Paddle-Lite #9886).
         worker = new HandlerThread("engine");
         worker.start();
         queue = new Handler(worker.getLooper(), this);
