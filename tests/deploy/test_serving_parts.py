@@ -49,17 +49,17 @@ def test_pictures_come_out_as_they_went_in(pictures: list[bytes], top_k: int) ->
 
 @given(st.text(alphabet="AZaz09+/= \n$-_é", max_size=24))
 def test_base64_is_judged_as_the_standard_library_does(text: str) -> None:
+    compact = "".join(text.split())
     try:
-        expected = base64.b64decode("".join(text.split()), validate=True)
+        expected = base64.b64decode(compact, validate=True)
     except (binascii.Error, ValueError):
         expected = b""
+    # The library takes "ab==cd==" for what stands before the first padding, and "0000=" for "0000"; here both
+    # are refused.
+    if len(compact) % 4 or "=" in compact.rstrip("="):
+        expected = b""
     answer = _asked(json.dumps({"key": ["image"], "value": [text]}).encode())
-    found = answer.pictures[0] if isinstance(answer, Ask) else b""
-    # The library takes "ab==cd==" for what stands before the first padding; here it is refused.
-    if "=" not in text.rstrip("= \n"):
-        assert found == expected
-    else:
-        assert found == b""
+    assert (answer.pictures[0] if isinstance(answer, Ask) else b"") == expected
 
 
 @settings(max_examples=300)
