@@ -2,7 +2,7 @@
 
 Both carry Paddle Serving's pipeline messages: lists of keys and values there, an error number, a message and
 lists again back. HTTP needs the standard library alone; gRPC needs grpcio, and no Paddle Serving: the two
-messages are encoded here.
+messages are encoded here, field by field.
 
 A program's part; imports only the ground floor.
 
@@ -17,11 +17,12 @@ import json
 import math
 import socket
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Union
+from typing import Any, Protocol
 from urllib.parse import SplitResult, urlsplit
 
+from ppghost import protobuf
 from ppghost.errors import ConfigError, GhostError, ToolMissingError
 from ppghost.results import printable
 from ppghost.vision import Prediction
@@ -277,8 +278,6 @@ class GrpcConnection:
         self._channel.close()
 
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_SKIPPED_BYTES = {_FIXED64: 8, _FIXED32: 4}
 _REQUEST_KEY, _REQUEST_VALUE = 1, 2
 _ERR_NO, _ERR_MSG, _RESPONSE_KEY, _RESPONSE_VALUE = 1, 2, 3, 4
 
@@ -286,11 +285,7 @@ _ERR_NO, _ERR_MSG, _RESPONSE_KEY, _RESPONSE_VALUE = 1, 2, 3, 4
 def encode_request(keys: Sequence[str], values: Sequence[str]) -> bytes:
     """Return the message `Request`."""
     fields = [(_REQUEST_KEY, key) for key in keys] + [(_REQUEST_VALUE, value) for value in values]
-    parts = []
-    for number, text in fields:
-        content = text.encode("utf-8")
-        parts += [_varint(number << 3 | _BYTES), _varint(len(content)), content]
-    return b"".join(parts)
+    return protobuf.message((number, text.encode("utf-8")) for number, text in fields)
 
 
 def decode_response(message: bytes) -> Told:
@@ -303,60 +298,18 @@ def decode_response(message: bytes) -> Told:
     keys: list[str] = []
     values: list[str] = []
     try:
-        for number, content in _fields(message):
-            if number == _ERR_NO and isinstance(content, int):
-                err_no = content
-            elif isinstance(content, bytes) and number in (_ERR_MSG, _RESPONSE_KEY, _RESPONSE_VALUE):
-                text = content.decode("utf-8")
-                if number == _ERR_MSG:
-                    err_msg = text
-                else:
-                    (keys if number == _RESPONSE_KEY else values).append(text)
-    except ValueError as error:
+        for number, content in protobuf.read_fields(memoryview(message)):
+            if isinstance(content, int):
+                err_no = content if number == _ERR_NO else err_no
+            elif number == _ERR_MSG:
+                err_msg = _text(content)
+            elif number in (_RESPONSE_KEY, _RESPONSE_VALUE):
+                (keys if number == _RESPONSE_KEY else values).append(_text(content))
+    except (ValueError, IndexError) as error:
         raise ServiceError(f"The service's gRPC message cannot be read: {error}.") from error
     return {"err_no": err_no, "err_msg": err_msg, "key": keys, "value": values}
 
 
-def _varint(number: int) -> bytes:
-    content = bytearray()
-    while number > 0x7F:
-        content.append(number & 0x7F | 0x80)
-        number >>= 7
-    content.append(number)
-    return bytes(content)
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, Union[int, bytes]]]:
-    """Yield number and content of each field of a protocol buffer; fixed-width ones as bytes."""
-    position = 0
-    while position < len(message):
-        tag, position = _read_varint(message, position)
-        kind = tag & 7
-        if kind == _VARINT:
-            number, position = _read_varint(message, position)
-            yield tag >> 3, number
-            continue
-        if kind == _BYTES:
-            length, position = _read_varint(message, position)
-        elif kind in _SKIPPED_BYTES:
-            length = _SKIPPED_BYTES[kind]
-        else:
-            raise ValueError(f"a field has the unknown kind {kind}")
-        content = message[position : position + length]
-        if len(content) != length:
-            raise ValueError("it was cut off")
-        position += length
-        yield tag >> 3, content
-
-
-def _read_varint(message: bytes, position: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        if position == len(message) or shift > 63:
-            raise ValueError("a number in it was cut off or is too long")
-        byte = message[position]
-        position += 1
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return number, position
+def _text(content: memoryview) -> str:
+    """Return a text; UnicodeDecodeError, a ValueError, if it is none."""
+    return bytes(content).decode("utf-8")
