@@ -252,6 +252,30 @@ def find_python(version: str) -> Path:
     )
 
 
+def run_python(python: Path, words: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program of an environment to its end and collect what it prints.
+
+    Args:
+        python: interpreter of the environment.
+        words: of its command line.
+        folder: where it works.
+    """
+    return subprocess.run(
+        [str(python), *words],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        env=variables_for_others(),
+        cwd=folder,
+    )
+
+
+def variables_for_others() -> dict[str, str]:
+    """Return the variables of this process, but for those that lead an interpreter to this one's packages."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+
+
 def _candidates(version: str) -> Iterator[Path]:
     yield Path(sys.executable)
     program = f"python{version}.exe" if _IS_WINDOWS else f"python{version}"

@@ -2,7 +2,7 @@
 
 They answer in turns, so that whatever else the machine does meets all alike; ratios are taken within a round.
 
-Door: imports nothing of ours; what is measured is imported by the files of `inside`, in their own processes.
+Door: imports the ground alone; what is measured is imported by the files of `inside`, in their own processes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional
+
+from ppghost.environments import variables_for_others
 
 # OpenMP's threads spin for a fifth of a second after their last work.
 PAUSE_SECONDS = 0.25
@@ -128,7 +130,7 @@ def started_worker(
         is_ours: whether it imports ppghost, this one.
         variables: environment variables of its process, besides this one's.
     """
-    environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environ = variables_for_others()
     environ.update(variables or {}, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
     if is_ours:
         environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])

@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import Optional
 from ppghost.cache import cache_dir, locked
 from ppghost.engines.onnx_header import read_onnx_header
 from ppghost.engines.table import Engine
-from ppghost.environments import MNN, NCNN, Environment, ensure_environment
+from ppghost.environments import MNN, NCNN, Environment, ensure_environment, run_python
 from ppghost.errors import ArtifactError
 from ppghost.files import replaced_folder, sha256_of
 
@@ -152,16 +150,7 @@ def run_converter(environment: Environment, words: Sequence[str], out: Path) -> 
         ArtifactError: the converter failed or wrote nothing; ends with the last lines that it printed.
     """
     python = ensure_environment(environment)
-    variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    result = subprocess.run(
-        [str(python), *words],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        env=variables,
-        cwd=out.parent,
-    )
+    result = run_python(python, words, out.parent)
     if result.returncode != 0 or not out.exists():
         output = (result.stdout + result.stderr).strip().splitlines()[-_LINES_OF_OUTPUT:]
         raise ArtifactError(

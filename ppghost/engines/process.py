@@ -18,6 +18,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from ppghost.environments import variables_for_others
 from ppghost.errors import ArtifactError, GhostError
 
 _LINES_OF_OUTPUT = 6
@@ -51,14 +52,13 @@ class EngineProcess:
         self._folder = tempfile.TemporaryDirectory(prefix="ppghost-", dir=place)
         self._complaints = tempfile.TemporaryFile()
         worker = Path(__file__).parent / "inside" / "worker.py"
-        variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         try:
             self._process = subprocess.Popen(
                 [str(python), str(worker), engine, json.dumps(job), str(self._shared_file)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._complaints,
-                env=variables,
+                env=variables_for_others(),
             )
         except OSError as error:
             self._folder.cleanup()

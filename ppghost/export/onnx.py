@@ -32,7 +32,7 @@ from ppghost.artifact import (
     read_golden,
     write_artifact,
 )
-from ppghost.environments import PADDLE2ONNX, ensure_environment
+from ppghost.environments import PADDLE2ONNX, ensure_environment, run_python
 from ppghost.errors import ArtifactError, ConfigError, OutputError
 from ppghost.export.target import Target
 from ppghost.export.verify import verify
@@ -167,17 +167,8 @@ def convert_to_onnx(source: Artifact, out: Path, options: OnnxOptions) -> dict[s
         "facts": metadata_of(source),
     }
     python = _python()
-    variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     with tempfile.TemporaryDirectory(prefix="ppghost-") as folder:
-        result = subprocess.run(
-            [str(python), str(_CONVERTER), json.dumps(job)],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            env=variables,
-            cwd=folder,
-        )
+        result = run_python(python, [str(_CONVERTER), json.dumps(job)], Path(folder))
     if result.returncode != 0 or not out.exists():
         raise ArtifactError(f"{source.folder} cannot become ONNX: {_reason(result)}")
     versions: dict[str, str] = json.loads(result.stdout.splitlines()[-1])

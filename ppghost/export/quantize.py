@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import os
 import random
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -35,7 +34,7 @@ from ppghost.artifact import (
     write_artifact,
 )
 from ppghost.engines import open_engine
-from ppghost.environments import ONNX_QUANTIZER, ensure_environment
+from ppghost.environments import ONNX_QUANTIZER, ensure_environment, run_python
 from ppghost.errors import ArtifactError, ConfigError, DataError, VerificationError
 from ppghost.export.onnx import MODEL_FILE, metadata_of
 from ppghost.export.target import Target
@@ -238,16 +237,7 @@ def quantise(artifact: Artifact, rows: Path, folder: Path, options: QuantizeOpti
         "threads": options.threads,
     }
     python = ensure_environment(ONNX_QUANTIZER)
-    variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    result = subprocess.run(
-        [str(python), str(_PROGRAM), json.dumps(job)],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        env=variables,
-        cwd=folder,
-    )
+    result = run_python(python, [str(_PROGRAM), json.dumps(job)], folder)
     if result.returncode != 0:
         raise ArtifactError(f"{artifact.folder} cannot be quantised: {_reason(result)}")
     facts = json.loads(result.stdout.splitlines()[-1])

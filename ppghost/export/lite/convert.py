@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppghost.artifact import Artifact
-from ppghost.environments import LITE, ensure_environment
+from ppghost.environments import LITE, ensure_environment, run_python
 from ppghost.errors import ArtifactError
 from ppghost.export.lite.graph import with_linear_layers_as_mul
 from ppghost.export.lite.header import clear_junk
@@ -78,15 +77,7 @@ def convert_to_nb(source: Artifact, form: Form, out: Path) -> None:
             "weights16": form.fp16,
             "out": str(made.with_suffix("")),
         }
-        result = subprocess.run(
-            [str(python), str(_CONVERTER), json.dumps(job)],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
-            cwd=folder,
-        )
+        result = run_python(python, [str(_CONVERTER), json.dumps(job)], Path(folder))
         if result.returncode != 0 or not made.exists():
             raise ArtifactError(f"{source.folder} cannot become {out.name}: {_reason(result)}")
         clear_junk(made)
