@@ -40,9 +40,7 @@ class Ema:
     @paddle.no_grad()
     def update(self, net: nn.Layer) -> None:
         """Move the average one step towards `net`, which does not change."""
-        for name, tensor in _state(net).items():
-            if name.startswith(self._constant):
-                continue
+        for name, tensor in self._changing(net).items():
             average = self._average[name]
             if average.dtype in _FLOATS:
                 average.scale_(self.decay)
@@ -53,7 +51,7 @@ class Ema:
     @contextlib.contextmanager
     def applied(self, net: nn.Layer) -> Iterator[None]:
         """Lend the average to `net` for a while; afterwards it has its own weights again, bit for bit."""
-        state = _state(net)
+        state = self._changing(net)
         with paddle.no_grad():
             own = {name: tensor.clone() for name, tensor in state.items()}
             _copy(self._average, state)
@@ -62,6 +60,9 @@ class Ema:
         finally:
             with paddle.no_grad():
                 _copy(own, state)
+
+    def _changing(self, net: nn.Layer) -> dict[str, Tensor]:
+        return {name: each for name, each in _state(net).items() if not name.startswith(self._constant)}
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the average by the names of the network's state dict; the tensors are the live ones."""
