@@ -9,7 +9,7 @@ Ground: no paddle; of ours only the rock, the schema vocabulary and the tables o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Optional, Union
 
@@ -18,6 +18,7 @@ from ppghost.registry import Registry
 from ppghost.vision import BATCH_OPS, OPS, REFUSED_OPS
 from ppghost.vision.decode import DecodeImage
 from ppghost.vision.geometry import CropImage, RandCropImage, RandomRot90, ResizeImage
+from ppghost.vision.stages import progress_of
 
 
 def _served_by_paddleclas(purpose: str) -> str:
@@ -126,6 +127,10 @@ class MultiScaleDataset:
         if not any(isinstance(op, RESIZED_OPS) for op in self.transform_ops):
             names = " or ".join(op.__name__ for op in RESIZED_OPS)
             raise ValueError(f"transform_ops has no op that takes the batch's size; add {names}")
+        if any(map(progress_of, self.transform_ops)):
+            raise ValueError(
+                "MultiScaleSampler sets the size of each batch, and so does progress_size; keep one of them"
+            )
 
 
 ORIENTATION_KEY = "random_rot90_orientation"
@@ -231,6 +236,17 @@ class MixDataset:
                 )
         if any(isinstance(dataset, MultiScaleDataset) for dataset in self.datasets_config):
             raise ValueError("MultiScaleDataset cannot be mixed: its sampler serves one dataset")
+
+
+def transform_ops_of(dataset: Any) -> Iterator[Any]:
+    """Yield the ops of a dataset, those of the parts of a mix one after the other."""
+    for part in getattr(dataset, "datasets_config", (dataset,)):
+        yield from getattr(part, "transform_ops", ())
+
+
+def is_progressive(dataset: Any) -> bool:
+    """Say whether an op of a dataset changes from stage to stage of a training."""
+    return any(map(progress_of, transform_ops_of(dataset)))
 
 
 @SAMPLERS.add("DistributedBatchSampler")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Optional, Union
 
-from ppghost.config.loading import Split, TransformOps, check_decodes
+from ppghost.config.loading import Split, TransformOps, check_decodes, is_progressive
 from ppghost.config.reader import MappingNode, Node, Place, SequenceNode, to_plain
 from ppghost.config.recipe import AMP, EMA, AnyKeyedOptimizer, AnyLoss, AnyMetric, AnyOptimizer
 from ppghost.config.types import (
@@ -64,6 +64,8 @@ class Global:
         iter_per_epoch: steps in an epoch; None is one pass over the data.
         to_static: train the network as a static graph.
         print_mem_info: add the memory of the device to log lines.
+        train_mode: "progressive" trains in four stages of equal length, in which the ops of DataLoader.Train
+            take the values of their progress_size and progress_magnitude; None trains in one.
     """
 
     epochs: PositiveInt
@@ -85,9 +87,9 @@ class Global:
     iter_per_epoch: Optional[PositiveInt] = None
     to_static: bool = False
     print_mem_info: bool = False
+    train_mode: Annotated[Optional[str], Means((False,), None)] = None
 
     refused_keys: ClassVar[Mapping[str, Refused]] = {
-        "train_mode": _refused("training with a procedure of its own (fixmatch, progressive, metabin)"),
         "eval_mode": _refused("evaluation of retrieval and of faces", "classification"),
         "export_for_fd": Refused(
             "`inference.yml` is always written; write True or False.", (None, False, True)
@@ -120,6 +122,11 @@ class Global:
         for key in ("checkpoints", "pretrained_model"):
             if getattr(self, key) == "":
                 raise ValueError(f"{key} is an empty text; write null for none, or a path without its suffix")
+        if self.train_mode not in (None, "progressive"):
+            raise ValueError(
+                f"train_mode is {self.train_mode!r}; accepted: null and progressive. Other procedures "
+                f"(fixmatch, fixmatch_ccssl, metabin) are out of scope here; {_ELSEWHERE}"
+            )
         if not self.log_ranks:
             raise ValueError("log_ranks is empty; name at least one process, the first is 0")
 
@@ -473,6 +480,19 @@ class Sections:
         "UnLabelLoss": _refused("semi-supervised training (FixMatch)"),
         "SSL": _refused("semi-supervised training (FixMatch)"),
     }
+
+    def __post_init__(self) -> None:
+        train, evaluation, infer = self.DataLoader.Train, self.DataLoader.Eval, self.Infer
+        if (evaluation and is_progressive(evaluation.dataset)) or (infer and is_progressive(infer)):
+            raise ValueError(
+                "progress_size and progress_magnitude belong to training; take them out of DataLoader.Eval "
+                "and Infer"
+            )
+        if train and is_progressive(train.dataset) != (self.Global.train_mode == "progressive"):
+            raise ValueError(
+                "Global.train_mode: progressive and a progress_size or progress_magnitude in "
+                "DataLoader.Train's transform_ops need each other; write both or none"
+            )
 
 
 @dataclass(frozen=True)

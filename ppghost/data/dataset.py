@@ -9,18 +9,24 @@ This room may import paddle; never `nets`, `train` or `zoo`.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Optional, Protocol
+import hashlib
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from ppghost.config import loading
 from ppghost.data.lists import PictureList, check_labels, check_presence, read_list
+from ppghost.data.sampler import PictureSize
 from ppghost.errors import DataError
+from ppghost.files import sha256_of
 from ppghost.vision import Pipeline, Rng
 from ppghost.vision.decode import read_picture
 from ppghost.vision.geometry import RandomRot90, ResizeImage
+from ppghost.vision.stages import at_stage
 
-PictureSize = Optional[tuple[int, int]]
+# Files of a list whose content counts in its digest, spread over it evenly.
+_READ_FOR_DIGEST = 100
 
 
 class Samples(Protocol):
@@ -34,13 +40,21 @@ class Samples(Protocol):
         """Return what a person would look for to find a sample: a path, or an archive and a number."""
         ...
 
+    def digest(self) -> str:
+        """Return in hex what tells other pictures, or another order of them, apart; labels do not count.
+
+        The names of all files count, and the content of some of them, since reading all would take long:
+        it tells a set of pictures from the same set in another size.
+        """
+        ...
+
     def read(self, index: int, rng: Rng, size: PictureSize) -> tuple[np.ndarray, int]:
         """Return the picture, float32 [3, H, W] contiguous, and the label of a sample.
 
         Args:
             index: the number of the sample.
             rng: where random ops draw from.
-            size: (width, height) in pixels that the batch asks for; None leaves it to the ops.
+            size: what the batch asks of the ops, as `PictureSize`.
 
         Raises:
             DataError: the picture cannot be decoded.
@@ -49,12 +63,33 @@ class Samples(Protocol):
         ...
 
 
+class Pipelines:
+    """One list of ops in the sizes and stages that batches ask for.
+
+    Args:
+        ops: of a dataset.
+    """
+
+    def __init__(self, ops: tuple[Any, ...]) -> None:
+        self._made: dict[PictureSize, Pipeline] = {None: Pipeline(ops)}
+
+    def __getitem__(self, size: PictureSize) -> Pipeline:
+        """Return the pipeline for a batch that asks for `size`."""
+        if size not in self._made and size is not None:
+            ops = self._made[None].ops
+            if isinstance(size, int):
+                self._made[size] = Pipeline(tuple(at_stage(op, size) for op in ops))
+            else:
+                self._made[size] = Pipeline(tuple(resized(op, size) for op in ops))
+        return self._made[size]
+
+
 class ListedPictures:
     """The pictures of a list file (`ImageNetDataset`, `MultiScaleDataset`)."""
 
     def __init__(self, pictures: PictureList, ops: tuple[Any, ...]) -> None:
         self.pictures = pictures
-        self._pipelines: dict[PictureSize, Pipeline] = {None: Pipeline(ops)}
+        self._pipelines = Pipelines(ops)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -63,15 +98,14 @@ class ListedPictures:
         """Return the path of the file."""
         return self.pictures.path(index)
 
+    def digest(self) -> str:
+        """Return what tells the pictures apart, as `Samples.digest`."""
+        return _digest_of_files(self.pictures)
+
     def read(self, index: int, rng: Rng, size: PictureSize) -> tuple[np.ndarray, int]:
         """Return the picture and its label, as `Samples.read`."""
         content = read_picture(self.pictures.path(index))
-        return self._pipeline(size).to_chw(content, rng), int(self.pictures.labels[index])
-
-    def _pipeline(self, size: PictureSize) -> Pipeline:
-        if size is not None and size not in self._pipelines:
-            self._pipelines[size] = Pipeline(tuple(resized(op, size) for op in self._pipelines[None].ops))
-        return self._pipelines[size]
+        return self._pipelines[size].to_chw(content, rng), int(self.pictures.labels[index])
 
 
 class TurnedPictures:
@@ -83,7 +117,8 @@ class TurnedPictures:
     def __init__(self, pictures: PictureList, ops: tuple[Any, ...]) -> None:
         turn = next(number for number, op in enumerate(ops) if isinstance(op, RandomRot90))
         self.pictures = pictures
-        self._before, self._turn, self._after = Pipeline(ops[:turn]), ops[turn], Pipeline(ops[turn + 1 :])
+        self._turn = ops[turn]
+        self._before, self._after = Pipelines(ops[:turn]), Pipelines(ops[turn + 1 :])
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -92,11 +127,15 @@ class TurnedPictures:
         """Return the path of the file."""
         return self.pictures.path(index)
 
+    def digest(self) -> str:
+        """Return what tells the pictures apart, as `Samples.digest`."""
+        return _digest_of_files(self.pictures)
+
     def read(self, index: int, rng: Rng, size: PictureSize) -> tuple[np.ndarray, int]:
         """Return the turned picture and its quarter turns, as `Samples.read`."""
-        upright = self._before(read_picture(self.pictures.path(index)), rng)
+        upright = self._before[size](read_picture(self.pictures.path(index)), rng)
         turns = self._quarter_turns(rng)
-        return self._after.to_chw(self._turn(upright, rng), rng), turns
+        return self._after[size].to_chw(self._turn(upright, rng), rng), turns
 
     def _quarter_turns(self, rng: Rng) -> int:
         """Return how far the op is about to turn the picture, and leave `rng` as it was."""
@@ -114,7 +153,7 @@ class CifarPictures:
         self._source = source
         self._pictures = pictures
         self._labels = labels
-        self._pipeline = Pipeline(ops)
+        self._pipelines = Pipelines(ops)
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -123,9 +162,13 @@ class CifarPictures:
         """Return the archive and the number of the picture."""
         return f"{self._source}, picture {index}"
 
+    def digest(self) -> str:
+        """Return the digest of all pictures."""
+        return hashlib.sha256(np.ascontiguousarray(self._pictures).data).hexdigest()
+
     def read(self, index: int, rng: Rng, size: PictureSize) -> tuple[np.ndarray, int]:
         """Return the picture and its label, as `Samples.read`."""
-        return self._pipeline.to_chw(self._pictures[index], rng), int(self._labels[index])
+        return self._pipelines[size].to_chw(self._pictures[index], rng), int(self._labels[index])
 
 
 class MixedSamples:
@@ -143,6 +186,10 @@ class MixedSamples:
         part, inner = self._locate(index)
         return part.name(inner)
 
+    def digest(self) -> str:
+        """Return the digest of all parts in their order."""
+        return hashlib.sha256("".join(part.digest() for part in self.parts).encode()).hexdigest()
+
     def read(self, index: int, rng: Rng, size: PictureSize) -> tuple[np.ndarray, int]:
         """Return the picture and its label, as `Samples.read`."""
         part, inner = self._locate(index)
@@ -151,6 +198,17 @@ class MixedSamples:
     def _locate(self, index: int) -> tuple[Samples, int]:
         number = int(np.searchsorted(self.starts, index, side="right")) - 1
         return self.parts[number], index - int(self.starts[number])
+
+
+def _digest_of_files(pictures: PictureList) -> str:
+    digest = hashlib.sha256(pictures.bounds.astype("<i8").tobytes())
+    digest.update(pictures.names)
+    for index in np.linspace(0, len(pictures) - 1, min(len(pictures), _READ_FOR_DIGEST)).astype(int):
+        try:
+            digest.update(sha256_of(Path(pictures.path(index))).encode())
+        except OSError:  # left out of training, too
+            digest.update(b"unreadable")
+    return digest.hexdigest()
 
 
 def resized(op: Any, size: tuple[int, int]) -> Any:

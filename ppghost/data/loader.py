@@ -5,6 +5,7 @@ This room may import paddle; never `nets`, `train` or `zoo`.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import weakref
@@ -17,14 +18,15 @@ from typing import Optional
 import numpy as np
 import paddle
 
-from ppghost.config.loading import Split
+from ppghost.config.loading import Split, is_progressive
 from ppghost.data.crew import Crew, InlineCrew, ProcessCrew
-from ppghost.data.dataset import MixedSamples, PictureSize, build_samples
+from ppghost.data.dataset import MixedSamples, build_samples
 from ppghost.data.lists import is_unbearable
 from ppghost.data.reader import Outcome, Reader, Recipe, Skipped, Task
-from ppghost.data.sampler import Place, Plan, plan_evaluation, plan_training
+from ppghost.data.sampler import PictureSize, Place, Plan, plan_evaluation, plan_training
 from ppghost.data.slots import Slots
 from ppghost.errors import DataError, TrainingError
+from ppghost.vision.stages import STAGES, stage_of
 
 # How many batches the caller may hold without a copy being made for the next.
 _LENT = 3
@@ -93,6 +95,7 @@ class Loader:
         self.skipped: list[Skipped] = []
         self._recipe = recipe
         self._epochs = epochs
+        self._stages = range(STAGES if recipe.training and is_progressive(split.dataset) else 0)
         self._workers = split.loader.num_workers
         self._shared = split.loader.use_shared_memory
         self._rows = int(np.diff(plan.bounds).max(initial=1))
@@ -212,7 +215,9 @@ class Loader:
         """Return the shape of a picture for each size in the plan, read from the given batch on."""
         plan = self._recipe.plan_of(epoch)
         numbers = [*range(number, len(plan)), *range(number)] if plan.sizes else [number]
-        firsts = {plan.size(each): each for each in reversed(numbers)}
+        firsts: dict[PictureSize, int] = {plan.size(each): each for each in reversed(numbers)}
+        # The slots have to hold the pictures of the stages to come, too.
+        firsts.update(dict.fromkeys(self._stages, number))
         return {
             size: self._shape_from(epoch, int(plan.bounds[first]), size) for size, first in firsts.items()
         }
@@ -363,7 +368,10 @@ def build_loader(
 
     @lru_cache(maxsize=2)
     def plan_of(epoch: int) -> Plan:
-        return plan(split.sampler, counts, Place(epoch, seed, rank, world_size))
+        made = plan(split.sampler, counts, Place(epoch, seed, rank, world_size))
+        if not (training and is_progressive(split.dataset)):
+            return made
+        return dataclasses.replace(made, sizes=(stage_of(epoch, epochs),) * len(made))
 
     recipe = Recipe(
         samples=samples,

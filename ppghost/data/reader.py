@@ -11,8 +11,8 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
-from ppghost.data.dataset import PictureSize, Samples
-from ppghost.data.sampler import Plan
+from ppghost.data.dataset import Samples
+from ppghost.data.sampler import PictureSize, Plan
 from ppghost.data.slots import Slots
 from ppghost.errors import ConfigError, DataError
 from ppghost.vision import Rng

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from ppghost.errors import ConfigError, DataError
 
 # Repeated augmentation cuts an epoch to a multiple of this. Source: PaddleClas `ra_sampler.py`, after DeiT.
 _RA_MULTIPLE = 256
+
+PictureSize = Union[tuple[int, int], int, None]
+"""What a batch asks of the transform ops: (width, height) in pixels, the values of a stage, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,14 @@ class Plan:
         indices: int64 [N], the samples in order.
         copies: int64 [N], tells repetitions of one sample apart, so that they are augmented differently.
         bounds: int64 [steps + 1], where each batch starts and the last one ends in `indices`.
-        sizes: (width, height) in pixels for each batch; None leaves the size to the transform ops.
+        sizes: (width, height) in pixels for each batch, or the stage of a progressive training; None leaves
+            the size to the transform ops.
     """
 
     indices: np.ndarray
     copies: np.ndarray
     bounds: np.ndarray
-    sizes: Optional[tuple[tuple[int, int], ...]] = None
+    sizes: Optional[tuple[PictureSize, ...]] = None
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
@@ -70,8 +74,8 @@ class Plan:
         """Return how many samples batch `number` has."""
         return int(self.bounds[number + 1] - self.bounds[number])
 
-    def size(self, number: int) -> Optional[tuple[int, int]]:
-        """Return the picture size of batch `number`, (width, height), or None."""
+    def size(self, number: int) -> PictureSize:
+        """Return what batch `number` asks of the ops: (width, height), a stage, or nothing."""
         return None if self.sizes is None else self.sizes[number]
 
 

@@ -13,6 +13,7 @@ from ppghost.vision.brushes import BILINEAR, Picture
 from ppghost.vision.checks import check_range, check_whole
 from ppghost.vision.op import OPS, Image, Rng, build_ops
 from ppghost.vision.pictures import as_array, as_pil
+from ppghost.vision.stages import progress_of
 
 Move = Callable[[Picture, float, Rng], Picture]
 
@@ -131,7 +132,11 @@ class RandomApply:
 
     def __post_init__(self) -> None:
         check_range("RandomApply.p", self.p, 0, 1)
-        build_ops(self.transforms, "RandomApply.transforms")
+        if any(map(progress_of, build_ops(self.transforms, "RandomApply.transforms"))):
+            raise ValueError(
+                "RandomApply.transforms has an op with progress_size or progress_magnitude; such an op "
+                "stands by itself in transform_ops."
+            )
 
     def __call__(self, image: Image, rng: Rng) -> Image:
         """Return the picture, changed or not; draws one number from `rng.np`, then what the ops draw."""

@@ -15,10 +15,11 @@ import numpy as np
 
 from ppghost.vision import brushes
 from ppghost.vision.brushes import BICUBIC, NEAREST, Picture, Rgb
-from ppghost.vision.checks import check_choice, check_not_progressive, check_range, check_whole
+from ppghost.vision.checks import check_choice, check_range, check_whole
 from ppghost.vision.op import OPS, Image, Rng
 from ppghost.vision.pad import check_fill
 from ppghost.vision.pictures import as_pil
+from ppghost.vision.stages import check_stages
 
 Move = Callable[[Picture, float, Rng], Picture]
 Moves = Mapping[str, Move]
@@ -229,8 +230,12 @@ def _apply_layers(
 
 def _check_layers(name: str, num_layers: int, magnitude: float, fillcolor: Rgb) -> None:
     check_whole(f"{name}.num_layers", num_layers, 0)
-    check_range(f"{name}.magnitude", magnitude, 0, 20)
+    _check_magnitude(f"{name}.magnitude", magnitude)
     check_fill(f"{name}.fillcolor", fillcolor)
+
+
+def _check_magnitude(where: str, magnitude: float) -> None:
+    check_range(where, magnitude, 0, 20)
 
 
 @OPS.add("RandAugment")
@@ -267,7 +272,7 @@ class RandAugmentV2:
     Attributes:
         num_layers: how many moves.
         magnitude: strength of all of them.
-        progress_magnitude: refused when given: it belongs to progressive training.
+        progress_magnitude: `magnitude` in each of the four stages of `Global.train_mode: progressive`.
         fillcolor: levels of the corners that become free.
     """
 
@@ -277,8 +282,8 @@ class RandAugmentV2:
     fillcolor: Rgb = GREY
 
     def __post_init__(self) -> None:
-        check_not_progressive("RandAugmentV2.progress_magnitude", self.progress_magnitude)
         _check_layers("RandAugmentV2", self.num_layers, self.magnitude, self.fillcolor)
+        check_stages("RandAugmentV2.progress_magnitude", self.progress_magnitude, _check_magnitude)
 
     def __call__(self, image: Image, rng: Rng) -> np.ndarray:
         """Return uint8 [H, W, 3]; draws moves and places from `rng.np` and signs from `rng.py`."""

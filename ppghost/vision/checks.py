@@ -103,16 +103,3 @@ def read_number(where: str, given: Number) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{where} is {given!r}; accepted: a number or a quotient such as '1.0/255.0'.")
     return number
-
-
-def check_not_progressive(name: str, value: Any) -> None:
-    """Check that a key of progressive training (EfficientNetV2's) is not given.
-
-    Raises:
-        ValueError: it is; nothing would change the op's strength from stage to stage.
-    """
-    if value is not None:
-        raise ValueError(
-            f"{name} belongs to progressive training, which is not served here: leave it out, or train with "
-            "PaddleClas itself after `ppghost.register()`."
-        )

@@ -16,7 +16,6 @@ from PIL import Image as PilImage
 from ppghost.vision.checks import (
     check_choice,
     check_interval,
-    check_not_progressive,
     check_range,
     check_size,
     check_whole,
@@ -24,6 +23,7 @@ from ppghost.vision.checks import (
 from ppghost.vision.op import OPS, Image, Rng
 from ppghost.vision.pictures import as_array, check_fits, crop, extent
 from ppghost.vision.resample import CV2_FILTERS, check_filter, resize
+from ppghost.vision.stages import check_stages
 
 Size = Union[int, tuple[int, int]]
 
@@ -166,7 +166,7 @@ class RandCropImage:
 
     Attributes:
         size: one number or (width, height).
-        progress_size: refused when given: it belongs to progressive training.
+        progress_size: `size` in each of the four stages of `Global.train_mode: progressive`.
         scale: low and high share of the picture's area; None means (0.08, 1).
         ratio: low and high width / height; None means (3/4, 4/3).
         interpolation: as in `ResizeImage`.
@@ -186,7 +186,7 @@ class RandCropImage:
 
     def __post_init__(self) -> None:
         check_size("RandCropImage.size", self.size)
-        check_not_progressive("RandCropImage.progress_size", self.progress_size)
+        check_stages("RandCropImage.progress_size", self.progress_size, check_size)
         if self.scale is not None:
             check_interval("RandCropImage.scale", self.scale, 0)
         if self.ratio is not None:

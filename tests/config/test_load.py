@@ -25,6 +25,7 @@ from ppghost.errors import ConfigError
 
 RECIPE = Path(__file__).with_name("ghostnet.yaml")
 NAMES = ("GhostNet_x0_5", "GhostNet_x1_0", "GhostNet_x1_3")
+RANDOM_CROP = "DataLoader.Train.dataset.transform_ops.1.RandCropImage"
 REMEDY = "set PADDLECLAS_ROOT to a checkout of github.com/PaddlePaddle/PaddleClas to run this"
 
 
@@ -163,6 +164,9 @@ def test_a_misspelt_key_is_named_with_its_line(number: int, tmp_path: Path) -> N
         ("Global.device=gpuu", "Did you mean 'gpu'"),
         ("Global.use_multilabel=True", "several labels per picture is out of scope here"),
         ("Global.train_mode=fixmatch", "ppghost.register()"),
+        ("Global.train_mode=progressive", "need each other; write both or none"),
+        (f"{RANDOM_CROP}.progress_size=[8,9,10,11]", "need each other; write both or none"),
+        (f"{RANDOM_CROP}.progress_size=[8,9]", "progress_size has 2 values"),
         ("Global.eval_mode=retrieval", "evaluation of retrieval"),
         ("Global.use_dali=True", "leave it False"),
         ("Global.auto_cast=amp", "AMP.use_amp=True"),
@@ -310,6 +314,17 @@ def test_shipped_configurations_load_by_bare_name() -> None:
         load_config("no/such.yaml")
     with pytest.raises(ConfigError, match="no shipped configuration"):
         load_config("x" * 300)
+
+
+def test_progressive_training_is_read_as_paddleclas_writes_it() -> None:
+    staged = f"{RANDOM_CROP}.progress_size=[171,214,257,300]"
+    config = load_config(RECIPE, ["Global.train_mode=progressive", staged])
+    assert config.Global.train_mode == "progressive"
+    assert load_config(RECIPE, ["Global.train_mode=False"]).Global.train_mode is None
+    evaluated = (
+        "DataLoader.Eval.dataset.transform_ops.1={'RandCropImage': {'size': 8, 'progress_size': [8,8,8,8]}}"
+    )
+    assert "belong to training" in problems("Global.train_mode=progressive", staged, evaluated)[0]
 
 
 def test_profiler_options_are_checked() -> None:

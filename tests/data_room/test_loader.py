@@ -288,6 +288,25 @@ def test_multi_scale_batches_have_the_sizes_of_the_plan(
     loader.close()
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_progressive_batches_have_the_size_of_their_stage(make_loader: MakeLoader, workers: int) -> None:
+    progress = {"size": 16, "progress_size": [8, 12, 20, 16]}
+    ops = [pictures.DECODE, {"RandCropImage": progress}, pictures.NORMALIZE]
+    loader = make_loader(ops=ops, workers=workers, epochs=8)
+    sides = []
+    for epoch in range(1, 9):
+        shapes = {tuple(batch.images.shape[1:]) for batch in loader.batches(epoch)}
+        assert len(shapes) == 1
+        sides.append(shapes.pop()[2])
+    assert sides == [8, 8, 12, 12, 20, 20, 16, 16]
+    # Whoever begins in the middle sees what a run from the start saw there.
+    whole = numbers(loader.batches(5))
+    loader.close()
+    resumed = make_loader(ops=ops, epochs=8)
+    assert numbers(resumed.batches(5, start=2)) == whole[2:]
+    resumed.close()
+
+
 def test_mixed_datasets(make_loader: MakeLoader, folder: Path) -> None:
     dataset = loading.MixDataset((listed(folder, "one", 6), listed(folder, "two", 9)))
     parts = (loading.MixedPart(0.34, shuffle=True, drop_last=True), loading.MixedPart(0.66, drop_last=True))

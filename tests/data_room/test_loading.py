@@ -20,6 +20,7 @@ from . import pictures
 OPS = Pipeline.from_list(pictures.TRAIN_OPS).ops
 NO_DECODE = Pipeline.from_list([pictures.NORMALIZE]).ops
 NO_SIZE = Pipeline.from_list([pictures.DECODE, pictures.NORMALIZE]).ops
+STAGED = Pipeline.from_list([pictures.DECODE, {"RandCropImage": {"size": 8, "progress_size": [8] * 4}}]).ops
 ONE = loading.ImageNetDataset("r", "l", OPS)
 PART = loading.MixedPart(0.5)
 
@@ -31,6 +32,7 @@ PART = loading.MixedPart(0.5)
         (lambda: loading.ImageNetDataset("r", "l", OPS, delimiter=""), "delimiter"),
         (lambda: loading.MultiScaleDataset("r", "l", NO_SIZE), "RandCropImage"),
         (lambda: loading.MultiScaleDataset("r", "l", OPS, delimiter=""), "delimiter"),
+        (lambda: loading.MultiScaleDataset("r", "l", STAGED), "keep one of them"),
         (lambda: loading.CustomLabelDataset("r", "l", OPS, "", delimiter=""), "delimiter"),
         (lambda: loading.CustomLabelDataset("r", "l", OPS, loading.ORIENTATION_KEY), "RandomRot90"),
         (lambda: loading.Cifar10(transform_ops=NO_DECODE, download=False), "data_file"),
