@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import numpy as np
 import paddle
 from paddle import profiler
 from paddle.utils import unique_name
@@ -117,7 +118,8 @@ class _RandomBatches:
 
     def __init__(self, batch_size: int, image_shape: Sequence[int], class_num: int) -> None:
         images = paddle.randn([batch_size, *image_shape])
-        self._batch = Batch(images, paddle.randint(0, class_num, [batch_size]), batch_size, 0)
+        labels = paddle.randint(0, class_num, [batch_size])
+        self._batch = Batch(images, labels, batch_size, 0, np.arange(batch_size), 1)
 
     def batches(self, _epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batch."""

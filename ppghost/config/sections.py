@@ -185,6 +185,19 @@ class Arch:
 
 
 @dataclass(frozen=True)
+class NetworkMember(Arch):
+    """A network of a `DistillationModel`.
+
+    Attributes:
+        soft_labels: a file of answers that `tools/store_soft_labels.py` wrote: they are read instead of the
+            network being run, which is not even built; `pretrained` is then what must have answered, and
+            False does not say. Not in PaddleClas.
+    """
+
+    soft_labels: Optional[str] = None
+
+
+@dataclass(frozen=True)
 class ExportedTeacher:
     """A folder that an export wrote, as a teacher: `{name: artifact, path: inference}`. Not in PaddleClas.
 
@@ -194,6 +207,7 @@ class ExportedTeacher:
         class_num: how many classes it should have; None does not say.
         engine: what runs it, as `ppghost infer --engine`; None is the folder's usual one.
         threads: how many the engine may use; None takes all processors.
+        soft_labels: a file of answers, as in `NetworkMember`; the folder is then what must have answered.
     """
 
     name: Annotated[str, Choice(("artifact",))]
@@ -201,6 +215,7 @@ class ExportedTeacher:
     class_num: Optional[ClassNum] = None
     engine: Optional[str] = None
     threads: Optional[PositiveInt] = None
+    soft_labels: Optional[str] = None
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -218,7 +233,8 @@ class ExportedTeacher:
         return {key: value for key, value in named.items() if value is not None}
 
 
-Member = Annotated[Union[Arch, ExportedTeacher], ByName({"artifact": ExportedTeacher}, Arch)]
+AnyMember = Union[NetworkMember, ExportedTeacher]
+Member = Annotated[AnyMember, ByName({"artifact": ExportedTeacher}, NetworkMember)]
 
 
 @dataclass(frozen=True)
@@ -228,7 +244,7 @@ class DistillationModel:
     Attributes:
         name: "DistillationModel".
         models: each network under the name that losses call it by. Those that are not trained may be of
-            another zoo, or exported folders.
+            another zoo, exported folders, or stored answers.
         class_num: what `&class_num` points to; each network has its own, and they must be equal.
         pretrained_list: path or address of weights for each network, None for none; before its `pretrained`.
         freeze_params_list: which networks are not trained; None is none.
@@ -262,6 +278,7 @@ class DistillationModel:
         if self.infer_model_name not in names:
             raise ValueError(f"infer_model_name is {self.infer_model_name!r}; models has {', '.join(names)}")
         self._check_exported()
+        self._check_stored()
         counts = {name: arch.class_num for name, arch in self.members.items() if arch.class_num is not None}
         if len(set(counts.values())) > 1:
             raise ValueError(
@@ -293,17 +310,37 @@ class DistillationModel:
                     "freeze_params_list takes True for it, and infer_model_name another network"
                 )
 
-    def _written(self) -> dict[str, Union[Arch, ExportedTeacher]]:
+    def _check_stored(self) -> None:
+        for name, member in self.stored.items():
+            if name not in self.frozen or name == self.infer_model_name:
+                raise ValueError(
+                    f"{name} has soft_labels, stored answers, which cannot be trained or shipped; "
+                    "freeze_params_list takes True for it, and infer_model_name another network"
+                )
+            if not member.soft_labels:
+                raise ValueError(f"soft_labels of {name} is an empty text; write null, or the path of a file")
+        if self.stored and self.teacher_train_mode:
+            raise ValueError(
+                f"teacher_train_mode is True, but the answers of {', '.join(self.stored)} are stored, and "
+                "were given in evaluation mode; set teacher_train_mode: False, or leave soft_labels out"
+            )
+
+    def _written(self) -> dict[str, AnyMember]:
         return {name: arch for entry in self.models for name, arch in entry.items()}
 
     @property
-    def members(self) -> dict[str, Union[Arch, ExportedTeacher]]:
+    def members(self) -> dict[str, AnyMember]:
         """The networks by name, in their order; `pretrained_list` taken in."""
         members = self._written()
         for (name, arch), weights in zip(list(members.items()), self.pretrained_list):
             if weights and isinstance(arch, Arch):
                 members[name] = replace(arch, pretrained=weights, use_ssld=False)
         return members
+
+    @property
+    def stored(self) -> dict[str, AnyMember]:
+        """The networks that are not run, because `soft_labels` names a file of their answers."""
+        return {name: member for name, member in self.members.items() if member.soft_labels is not None}
 
     @property
     def frozen(self) -> tuple[str, ...]:

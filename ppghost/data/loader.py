@@ -22,7 +22,7 @@ from ppghost.config.loading import Split, is_progressive
 from ppghost.data.crew import Crew, InlineCrew, ProcessCrew
 from ppghost.data.dataset import MixedSamples, build_samples
 from ppghost.data.lists import is_unbearable
-from ppghost.data.reader import Outcome, Reader, Recipe, Skipped, Task
+from ppghost.data.reader import Outcome, Reader, Recipe, Skipped, Task, Views
 from ppghost.data.sampler import PictureSize, Place, Plan, plan_evaluation, plan_training
 from ppghost.data.slots import Slots
 from ppghost.errors import DataError, TrainingError
@@ -47,12 +47,16 @@ class Batch:
         labels: int64 [N], or float32 [N, classes] after batch ops.
         size: N, less than the sampler's batch size where pictures were skipped or the epoch ends.
         number: its place in the epoch, from 0; `batches(epoch, start=number + 1)` goes on behind it.
+        indices: int64 [N], the numbers of its samples in the dataset.
+        view: which drawing of the samples it holds: the epoch, or its place among `build_loader`'s views.
     """
 
     images: paddle.Tensor
     labels: paddle.Tensor
     size: int
     number: int
+    indices: np.ndarray
+    view: int
 
 
 @dataclass
@@ -78,6 +82,7 @@ class Loader:
     Attributes:
         steps_per_epoch: batches that this process gets in an epoch.
         sample_count: samples that this process gets in an epoch.
+        samples: what is read.
         skipped: path and reason of each picture left out so far in the epoch that is being read.
     """
 
@@ -92,6 +97,7 @@ class Loader:
         plan = recipe.plan_of(1 if recipe.training else 0)
         self.steps_per_epoch = len(plan)
         self.sample_count = len(plan.indices)
+        self.samples = recipe.samples
         self.skipped: list[Skipped] = []
         self._recipe = recipe
         self._epochs = epochs
@@ -292,7 +298,14 @@ class Loader:
                 )
             return None
         images, labels = self._gather(flight, outcomes)
-        return Batch(images, labels, size, flight.number)
+        indices = self._indices(flight, [position for each in outcomes for position in each.gaps])
+        return Batch(images, labels, size, flight.number, indices, self._recipe.view(flight.epoch))
+
+    def _indices(self, flight: _Flight, gaps: list[int]) -> np.ndarray:
+        """Return the numbers of the samples that a flight brought."""
+        plan = self._recipe.plan_of(flight.epoch)
+        start, end = (int(bound) for bound in plan.bounds[flight.number : flight.number + 2])
+        return np.delete(plan.indices[start:end], np.array(gaps, np.int64) - start)
 
     def _gather(self, flight: _Flight, outcomes: list[Outcome]) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Return the tensors of a flight, and see to it that its slot becomes free."""
@@ -343,6 +356,7 @@ def build_loader(
     epochs: int,
     class_num: int,
     training: bool,
+    views: Optional[Views] = None,
 ) -> Loader:
     """Return the loader of a split.
 
@@ -355,6 +369,8 @@ def build_loader(
         epochs: `Global.epochs`.
         class_num: `Arch.class_num`.
         training: what the loader is for.
+        views: drawings of each picture that the epochs take in turn; None draws anew in every epoch. The
+            order of the pictures is that of the epoch either way.
 
     Raises:
         DataError: pictures, lists or labels are missing or wrong.
@@ -382,5 +398,6 @@ def build_loader(
         class_num=class_num,
         training=training,
         batch_ops=split.dataset.batch_transform_ops or () if training else (),
+        views=views,
     )
     return Loader(split, recipe, epochs)

@@ -55,6 +55,7 @@ class Outcome:
         kept: how many samples could be read; they lie side by side from the task's first row on.
         soft: the labels are distributions.
         skipped: path and reason of each sample that could not.
+        gaps: the positions of these in the epoch.
         error: why the task failed as a whole, or None.
         traceback: where in a worker that was, as text; tracebacks themselves cannot travel.
     """
@@ -63,8 +64,22 @@ class Outcome:
     kept: int = 0
     soft: bool = False
     skipped: tuple[Skipped, ...] = ()
+    gaps: tuple[int, ...] = ()
     error: Optional[BaseException] = None
     traceback: str = ""
+
+
+@dataclass(frozen=True)
+class Views:
+    """Drawings that epochs take in turn, instead of drawing each picture anew in every epoch.
+
+    Attributes:
+        count: how many there are.
+        seed: a view has the random numbers of the epoch of its number in a run with this `Global.seed`.
+    """
+
+    count: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,7 @@ class Recipe:
         class_num: how many classes there are.
         training: skip samples that cannot be read; in an evaluation they are an error.
         batch_ops: what happens to a whole batch.
+        views: drawings that epochs take in turn; None draws anew in every epoch.
     """
 
     samples: Samples
@@ -90,12 +106,18 @@ class Recipe:
     class_num: int
     training: bool
     batch_ops: tuple[Any, ...] = ()
+    views: Optional[Views] = None
+
+    def view(self, epoch: int) -> int:
+        """Return which drawing of the pictures an epoch reads, from 1; without views, each has its own."""
+        return epoch if self.views is None else (epoch - 1) % self.views.count + 1
 
     def read(self, epoch: int, position: int, size: PictureSize) -> tuple[np.ndarray, int]:
         """Return the sample at a position of an epoch, as `Samples.read`; raises as that."""
         plan = self.plan_of(epoch)
         index, copy = int(plan.indices[position]), int(plan.copies[position])
-        parts = (self.seed, epoch, index, copy) if copy else (self.seed, epoch, index)
+        seed = self.seed if self.views is None else self.views.seed
+        parts = (seed, self.view(epoch), index, copy) if copy else (seed, self.view(epoch), index)
         return self.samples.read(index, Rng.derive(*parts), size)
 
     def name(self, epoch: int, position: int) -> str:
@@ -162,6 +184,7 @@ class Reader:
         plan = self._recipe.plan_of(task.epoch)
         size = plan.size(task.number)
         skipped: list[Skipped] = []
+        gaps: list[int] = []
         kept = 0
         for position in range(plan.bounds[task.number] + task.first, plan.bounds[task.number] + task.last):
             if self.slots.generation[0] != task.generation:
@@ -170,6 +193,7 @@ class Reader:
                 picture, label = self._recipe.read(task.epoch, position, size)
             except (DataError, OSError) as error:
                 skipped.append(self._recipe.excuse(task.epoch, position, error))
+                gaps.append(position)
                 continue
             if picture.shape != images.shape[1:]:
                 raise DataError(
@@ -179,7 +203,7 @@ class Reader:
             images[kept], labels[kept] = picture, label
             kept += 1
         soft = self._apply_batch_ops(task, images[:kept], soft_labels, labels[:kept])
-        return Outcome(task, kept, soft, tuple(skipped))
+        return Outcome(task, kept, soft, tuple(skipped), tuple(gaps))
 
     def _apply_batch_ops(
         self, task: Task, images: np.ndarray, soft_labels: np.ndarray, labels: np.ndarray

@@ -20,6 +20,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Callable, Optional
 
+import numpy as np
 import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F  # noqa: N812 - the name that the field knows
@@ -124,19 +125,26 @@ class Distill:
         shipped: name of the one that is shipped.
         loss: outputs by name and labels -> named losses.
         forward: what runs instead of `members` in a step, as in `ppghost.train.task.Classify`.
+        stored: view and numbers of pictures -> logits by name of the teachers that are not run.
     """
 
     def __init__(
-        self, members: Members, shipped: str, loss: DistillationLoss, forward: Optional[nn.Layer] = None
+        self,
+        members: Members,
+        shipped: str,
+        loss: DistillationLoss,
+        forward: Optional[nn.Layer] = None,
+        stored: Callable[[int, np.ndarray], Mapping[str, Tensor]] = lambda _view, _indices: {},
     ) -> None:
         self.members = members
         self.shipped = shipped
         self.loss = loss
         self.forward = members if forward is None else forward
+        self.stored = stored
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Run all networks on the pictures, and the losses on what they return."""
-        outputs = self.forward(batch.images)
+        """Run all networks on the pictures, look up what is stored, and run the losses on the answers."""
+        outputs = {**self.forward(batch.images), **self.stored(batch.view, batch.indices)}
         return {LOGITS: outputs[self.shipped], **self.loss(outputs, batch.labels)}
 
     def eval_net(self) -> nn.Layer:

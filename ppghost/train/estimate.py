@@ -208,7 +208,7 @@ def measure(run: Measurable) -> Cost:
     shape = tuple(batch.images.shape[1:])
     networks = dict(task.members.named_children()) if isinstance(task, Distill) else {"": task.eval_net()}
     frozen = run.config.Arch.frozen if isinstance(run.config.Arch, DistillationModel) else ()
-    teachers = [networks[name] for name in frozen]
+    teachers = [networks[name] for name in frozen if name in networks]
     evaluated, evaluation_seconds = 0, 0.0
     if run.evaluator is not None:
         loader = run.evaluator.loader

@@ -12,11 +12,12 @@ from typing import TypeVar
 from paddle import nn
 
 from ppghost.config import Config
-from ppghost.config.sections import Arch, DistillationModel, ExportedTeacher
+from ppghost.config.sections import AnyMember, Arch, DistillationModel, ExportedTeacher
 from ppghost.errors import ConfigError
 from ppghost.train.distillation import Distill, Members, build_distillation_loss, watched_features
 from ppghost.train.freeze import freeze
 from ppghost.train.losses import build_loss
+from ppghost.train.stored import StoredAnswers, open_stored
 from ppghost.train.task import Classify, Task
 from ppghost.train.teachers import Teachers, is_foreign
 from ppghost.zoo import build_model, get_card
@@ -47,24 +48,45 @@ def build_task(
         if weights and not resuming:
             load_pretrained(net, get_card(arch.name), weights)
         return Classify(net, loss, forward=wrapped(net))
-    networks: dict[str, nn.Layer] = {}
-    for name, member in arch.members.items():
-        if isinstance(member, ExportedTeacher):
-            networks[name] = teachers.open(name, member)
-        elif name in arch.frozen and is_foreign(member):
-            networks[name] = teachers.build(member, resuming=resuming)
-        else:
-            networks[name] = build_net(config, member, resuming=resuming)
+    networks = {
+        name: build_member(config, name, member, teachers, resuming=resuming)
+        for name, member in arch.members.items()
+        if name not in arch.stored
+    }
     members = Members(
         networks,
-        arch.frozen,
+        [name for name in arch.frozen if name in networks],
         teacher_train_mode=arch.teacher_train_mode,
         features=watched_features(config.Loss.Train),
     )
     if weights and not resuming:
         load_weights(members, fetch_url(weights) if is_url(weights) else weights)
     losses = build_distillation_loss(config.Loss.Train)
-    return Distill(members, arch.infer_model_name, losses, forward=wrapped(members))
+    answers = StoredAnswers(open_stored(config))
+    return Distill(members, arch.infer_model_name, losses, forward=wrapped(members), stored=answers)
+
+
+def build_member(
+    config: Config, name: str, member: AnyMember, teachers: Teachers, *, resuming: bool = False
+) -> nn.Layer:
+    """Build or open one network of a `DistillationModel`.
+
+    Args:
+        config: Global.device is read.
+        name: what the configuration calls it.
+        member: what it is.
+        teachers: opens those that are no networks of ours.
+        resuming: a checkpoint will give the weights, so none are loaded.
+
+    Raises:
+        GhostError: it cannot be built, or its weights cannot be had or do not fit.
+    """
+    assert isinstance(config.Arch, DistillationModel), "it has members"
+    if isinstance(member, ExportedTeacher):
+        return teachers.open(name, member)
+    if name in config.Arch.frozen and is_foreign(member):
+        return teachers.build(member, resuming=resuming)
+    return build_net(config, member, resuming=resuming)
 
 
 def build_net(config: Config, arch: Arch, *, resuming: bool = False) -> nn.Layer:

@@ -25,6 +25,7 @@ from ppghost.train.amp import check_device
 from ppghost.train.distillation import build_distillation_loss
 from ppghost.train.losses import build_loss
 from ppghost.train.schedule import build_schedule
+from ppghost.train.stored import check_pictures, check_stored, open_stored, views_of
 from ppghost.train.teachers import OtherZoo, Teachers, no_other_zoo
 from ppghost.zoo import get_card, list_models
 
@@ -35,15 +36,15 @@ def open_data(config: Config, *, training: bool) -> Loader:
     """Return the batches of this process from `DataLoader.Train` or `DataLoader.Eval`.
 
     Raises:
-        ConfigError: the configuration has no such section.
-        DataError: list file, pictures or labels are missing or wrong.
+        ConfigError: the configuration has no such section, or its soft labels are of other pictures.
+        DataError: list file, pictures, labels or soft labels are missing or wrong.
     """
     name, remedy = ("Train", "training needs it") if training else ("Eval", "evaluation needs it")
     split = getattr(config.DataLoader, name)
     if split is None:
         hint = "" if training else ", or train without evaluation: -o Global.eval_during_train=False"
         raise ConfigError(f"{config.source}: DataLoader.{name} is missing; {remedy}. Add it{hint}.")
-    return build_loader(
+    loader = build_loader(
         split,
         seed=config.Global.seed,
         rank=dist.rank(),
@@ -51,19 +52,25 @@ def open_data(config: Config, *, training: bool) -> Loader:
         epochs=config.Global.epochs,
         class_num=config.shipped.class_num,
         training=training,
+        views=views_of(config) if training else None,
     )
+    if training:
+        check_pictures(config, loader.samples)
+    return loader
 
 
 def check_recipe(config: Config) -> None:
     """Check what training needs beside the data, so that it does not fail after an epoch.
 
     Raises:
-        ConfigError: a section is missing, or sections do not fit each other or the device.
+        GhostError: a section is missing, sections do not fit each other or the device, or stored soft labels
+            are damaged or do not fit.
     """
     for name, section in (("Loss.Train", config.Loss.Train), ("Optimizer", config.Optimizer)):
         if not section:
             raise ConfigError(f"{config.source}: {name} is missing; training needs it. Add it.")
     check_networks(config)
+    check_stored(config)
     check_device(config.AMP, config.Global.device)
     evaluates = config.Global.eval_during_train
     if evaluates and any(isinstance(loss, SoftTargetCrossEntropy) for loss in config.Loss.Eval):
@@ -171,10 +178,18 @@ def networks_sentences(config: Config) -> list[str]:
     """Return a sentence on the size and cost of each network."""
     arch = config.Arch
     members = arch.members if isinstance(arch, DistillationModel) else {"": arch}
+    stored = open_stored(config)
     sentences = []
     for name, member in members.items():
         role = f"{name}: " if name else ""
         state = " (frozen)" if isinstance(arch, DistillationModel) and name in arch.frozen else ""
+        if name in stored:
+            header = stored[name].header
+            sentences.append(
+                f"{role}{header.teacher}{state}: stored, {header.kept} of {header.classes} classes, "
+                f"{header.views} view(s) of {header.pictures} pictures, {stored[name].path}"
+            )
+            continue
         if isinstance(member, ExportedTeacher):
             facts = read_artifact(member.folder).facts
             sentences.append(f"{role}{facts.name}{state}: exported, version {facts.version}, {member.folder}")

@@ -88,6 +88,8 @@ class Teachers:
         if not isinstance(arch, DistillationModel):
             return
         for name, member in arch.members.items():
+            if name in arch.stored:
+                continue
             if isinstance(member, ExportedTeacher):
                 check_exported(self._config, name, read_artifact(member.folder))
             elif name in arch.frozen and is_foreign(member):
@@ -213,7 +215,8 @@ def check_exported(config: Config, name: str, artifact: Artifact) -> None:
                 f"with {given[what]}; its answers would be of no use. Write the same in both."
             )
     if artifact.facts.output == "probabilities":
-        _check_softmax_losses(config, name, where)
+        remedy = "take the teacher's weights instead of its export"
+        check_softmax_losses(config, name, f"{where} gives probabilities", remedy)
 
 
 def _levels(ops: Sequence[Any]) -> dict[str, Any]:
@@ -231,16 +234,26 @@ def _levels(ops: Sequence[Any]) -> dict[str, Any]:
     }
 
 
-def _check_softmax_losses(config: Config, name: str, where: str) -> None:
+def check_softmax_losses(config: Config, name: str, finding: str, remedy: str) -> None:
+    """Check that no loss sees more of a teacher than shares tell.
+
+    Args:
+        config: Loss is read.
+        name: of the teacher.
+        finding: what was found, how the message begins.
+        remedy: what else to do than to change the loss.
+
+    Raises:
+        ConfigError: one does.
+    """
     for loss in config.Loss.Train:
         sees_shift = (isinstance(loss, DistillationDMLLoss) and loss.act == "sigmoid") or (
             isinstance(loss, DistillationDistanceLoss) and loss.act != "softmax"
         )
         if sees_shift and name in loss.model_names:
             raise ConfigError(
-                f"{where} gives probabilities; its logits are known but for a number that is the same for "
-                f"all classes of a picture, and {type(loss).__name__} depends on it. Set act: softmax there, "
-                "or take the teacher's weights instead of its export."
+                f"{finding}; its logits are known but for a number that is the same for all classes of a "
+                f"picture, and {type(loss).__name__} depends on it. Set act: softmax there, or {remedy}."
             )
 
 
