@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ppghost.config import loading
-from ppghost.data.lists import PictureList, check_labels, check_presence, read_list
+from ppghost.data.lists import PictureList, check_labels, check_one_label, check_presence, read_list
 from ppghost.data.sampler import PictureSize
 from ppghost.errors import DataError
 from ppghost.files import sha256_of
@@ -254,6 +254,7 @@ def build_samples(spec: Any, *, class_num: int, seed: int, training: bool) -> Sa
         relabel=getattr(spec, "relabel", False),
     )
     check_labels(pictures, class_num)
+    check_one_label(pictures)
     check_presence(pictures, training=training)
     return ListedPictures(pictures, spec.transform_ops)
 

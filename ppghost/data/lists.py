@@ -9,6 +9,7 @@ This room may import paddle, but this file needs none; never `nets`, `train` or 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from typing import Optional
 import numpy as np
 
 from ppghost.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 DEMO_HINT = (
     "To see it run without a dataset of your own: `make demo`, or `python tools/make_shapes_dataset.py`."
@@ -140,19 +143,54 @@ def check_distinct(pictures: PictureList) -> None:
     Raises:
         DataError: one is; the message names both lines.
     """
+    for index, first in repeated_pictures(pictures):
+        raise DataError(
+            f"{_told_twice(pictures, index, first)} Keep one line for each picture, so that none "
+            "counts twice."
+        )
+
+
+def check_one_label(pictures: PictureList) -> None:
+    """Check that no picture has two labels; warn of those that are listed several times with one.
+
+    Listing pictures several times is how rare classes are made to count more; a picture with two labels is
+    a mistake, often a labelled one among the unlabelled, which all have label 0.
+
+    Raises:
+        DataError: one has two labels; the message names both lines.
+    """
+    repeated = repeated_pictures(pictures)
+    for index, first in repeated:
+        if pictures.labels[index] != pictures.labels[first]:
+            raise DataError(f"{_told_twice(pictures, index, first)} Keep the line that is right.")
+    if repeated:
+        index, _ = repeated[0]
+        logger.warning(
+            "%s: '%s' is listed again, as are %d more; such pictures count as often as they are listed.",
+            pictures.place(index),
+            pictures.name(index),
+            len(repeated) - 1,
+        )
+
+
+def _told_twice(pictures: PictureList, index: int, first: int) -> str:
+    return (
+        f"{pictures.place(index)}: '{pictures.name(index)}' stands in line {pictures.lines[first]} already, "
+        f"with label {pictures.labels[first]}; here it has {pictures.labels[index]}."
+    )
+
+
+def repeated_pictures(pictures: PictureList) -> list[tuple[int, int]]:
+    """Return the index of each line that names a picture again, ascending, and that of its first line."""
     hashes = np.fromiter((hash(pictures.name(index)) for index in range(len(pictures))), np.int64)
     order = np.argsort(hashes, kind="stable")
     is_shared = np.diff(hashes[order]) == 0
     suspects = order[np.append(is_shared, False) | np.append(False, is_shared)]
     first_of: dict[str, int] = {}
-    for index in map(int, np.sort(suspects)):
-        first = first_of.setdefault(pictures.name(index), index)
-        if first != index:
-            raise DataError(
-                f"{pictures.place(index)}: '{pictures.name(index)}' stands in line {pictures.lines[first]} "
-                f"already, with label {pictures.labels[first]}; here it has {pictures.labels[index]}. "
-                "Keep one line for each picture, so that none counts twice."
-            )
+    firsts = [
+        (index, first_of.setdefault(pictures.name(index), index)) for index in np.sort(suspects).tolist()
+    ]
+    return [(index, first) for index, first in firsts if index != first]
 
 
 def check_presence(pictures: PictureList, *, training: bool) -> None:

@@ -29,7 +29,7 @@ from ppghost.config import distillation as specs
 from ppghost.data import Batch
 from ppghost.errors import ConfigError, suggest
 from ppghost.nets.native import fast_evaluation
-from ppghost.train.losses import against, is_soft, smoothed_cross_entropy
+from ppghost.train.losses import against, is_soft, log_shares, smoothed_cross_entropy
 
 # (student, teacher, labels) -> scalar; logits are [N, C].
 PairCriterion = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -319,7 +319,7 @@ def symmetric_divergence(student: Tensor, teacher: Tensor, *, act: str, sums_cla
         sums_classes: multiply by the number of classes, as PaddleClas does.
     """
     if act == "softmax":
-        logs = F.log_softmax(student, axis=-1), F.log_softmax(teacher, axis=-1)
+        logs = log_shares(student), log_shares(teacher)
         difference = F.softmax(student, axis=-1) - F.softmax(teacher, axis=-1)
     else:
         logs = F.log_sigmoid(student), F.log_sigmoid(teacher)
@@ -331,7 +331,7 @@ def symmetric_divergence(student: Tensor, teacher: Tensor, *, act: str, sums_cla
 
 def _divergence(student: Tensor, teacher: Tensor) -> Tensor:
     """Return KL(teacher || student) of logits, averaged over the batch."""
-    return F.kl_div(F.log_softmax(student, axis=-1), F.softmax(teacher, axis=-1), reduction="batchmean")
+    return F.kl_div(log_shares(student), F.softmax(teacher, axis=-1), reduction="batchmean")
 
 
 def _right_classes(teacher: Tensor, labels: Tensor, use_teacher: bool = False) -> Tensor:
@@ -354,7 +354,7 @@ def _decoupled(
     binary = []
     for logits in (student, teacher):
         # log of the share of the right class, and of all others together
-        logs = F.log_softmax(logits, axis=-1)
+        logs = log_shares(logits)
         others = paddle.logsumexp(logs - _LARGE * right, axis=-1)
         binary.append(paddle.stack([(logs * right).sum(axis=-1), others], axis=-1))
     on_right = F.kl_div(binary[0], binary[1].exp(), reduction="batchmean")

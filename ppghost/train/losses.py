@@ -142,4 +142,10 @@ def _soft_target(logits: Tensor, labels: Tensor) -> Tensor:
 
 def against(logits: Tensor, soft_labels: Tensor) -> Tensor:
     """Return the cross entropy of each sample, `[N]`."""
-    return (-F.log_softmax(logits, axis=-1) * soft_labels).sum(axis=-1)
+    return (-log_shares(logits) * soft_labels).sum(axis=-1)
+
+
+def log_shares(logits: Tensor) -> Tensor:
+    """Return the logarithm of the softmax, `[N, C]`; on the CPU Paddle's own never falls below -64."""
+    shifted = logits - logits.detach().max(axis=-1, keepdim=True)
+    return shifted - shifted.exp().sum(axis=-1, keepdim=True).log()

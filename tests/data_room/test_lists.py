@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppghost.data.lists import (
+    check_distinct,
     check_labels,
+    check_one_label,
     check_presence,
     is_unbearable,
     missing_pictures,
     read_list,
+    repeated_pictures,
 )
 from ppghost.errors import DataError
 
@@ -127,3 +130,33 @@ def test_more_than_one_percent_is_too_much() -> None:
 
 def test_labels_are_int64(tmp_path: Path) -> None:
     assert read(tmp_path, "a.jpg 1\n").labels.dtype == np.int64
+
+
+def test_a_picture_with_two_labels_is_refused_and_one_listed_twice_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    check_one_label(read(tmp_path, "a.jpg 1\nb.jpg 1\nb.jpg.jpg 0\n"))
+    assert not caplog.text
+    twice = read(tmp_path, "a.jpg 1\nb.jpg 1\n\na.jpg 1\nb.jpg 1\n")
+    check_one_label(twice)
+    assert "list.txt:4: 'a.jpg' is listed again, as are 1 more" in caplog.text
+    mixed = read(tmp_path, "a.jpg 1\nb.jpg 1\na.jpg 1\nb.jpg 0\n")
+    with pytest.raises(
+        DataError, match="list.txt:4: 'b.jpg' stands in line 2 already, with label 1; here it"
+    ):
+        check_one_label(mixed)
+    with pytest.raises(DataError, match="list.txt:3: 'a.jpg' stands in line 1 already"):
+        check_distinct(mixed)
+
+
+@given(names=st.lists(st.sampled_from("abcdefg"), max_size=30))
+def test_repeated_pictures_are_those_that_a_plain_search_finds(
+    names: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    pictures = read(tmp_path_factory.mktemp("lists"), "".join(f"{name} 0\n" for name in ["z", *names]))
+    expected = [
+        (place, ["z", *names].index(name))
+        for place, name in enumerate(["z", *names])
+        if name in ["z", *names][:place]
+    ]
+    assert repeated_pictures(pictures) == expected
