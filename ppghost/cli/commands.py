@@ -38,6 +38,7 @@ Exit codes: 0 done, 1 failed, 2 cannot be done as asked, 130 stopped by Ctrl-C.
   ppghost train -c GhostNet_x1_0 -o Global.device=cpu -o DataLoader.Train.sampler.batch_size=64 \\
                 -o Optimizer.lr.auto_scale=True                fit the learning rate to a smaller batch
   ppghost train -c my.yaml -o Global.checkpoints=output/latest      go on where a run stopped
+  ppghost train -c my.yaml --resume                            begin, or go on where this command was killed
   ppghost train -c my.yaml -o Global.pretrained_model=weights -o Arch.class_num=10       fine-tune
   ppghost train -c my.yaml -o Arch.freeze="['conv1*', '_ghostbottleneck_[0-4].*']"       train a part only
   ppghost train -c my.yaml -o DataLoader.Train.dataset.transform_ops.1.RandCropImage.size=96
@@ -133,6 +134,12 @@ def _add_learning(verb: Any) -> None:
         "--check",
         action="store_true",
         help="check the configuration and the data, tell what would run, and stop",
+    )
+    train.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from Global.output_dir/latest if it is there, else begin; so a command that was killed "
+        "can be repeated as it is",
     )
     train.add_argument(
         "--estimate",

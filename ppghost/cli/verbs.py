@@ -72,6 +72,8 @@ def train(options: argparse.Namespace) -> int:
     Ctrl-C saves and says how to go on.
     """
     config = _load(options)
+    if options.resume and (options.check or options.estimate):
+        raise ConfigError("--resume goes with a training, not with --check or --estimate.")
     if options.check:
         return _check(config)
     if options.estimate:
@@ -82,13 +84,13 @@ def train(options: argparse.Namespace) -> int:
     from ppghost.train.run import train as run_training
 
     with _console(config, "train.log", curves=config.Global.use_visualdl) as console, StopSignal() as stop:
-        result = run_training(config, reporter=console, should_stop=stop, other_zoo=find_theirs)
+        result = run_training(
+            config, reporter=console, should_stop=stop, other_zoo=find_theirs, resume=options.resume
+        )
         prefix = result.output_dir / "latest"
         if result.interrupted:
-            console.line(
-                f"Stopped; everything up to here is in {prefix}. To go on, repeat the command with "
-                f"-o Global.checkpoints={prefix}"
-            )
+            more = "" if options.resume else f" with -o Global.checkpoints={prefix}"
+            console.line(f"Stopped; everything up to here is in {prefix}. To go on, repeat the command{more}")
             # A run that its profiler ended has done what it was asked for.
             return EXIT_INTERRUPTED if stop() else 0
         if result.position.best_epoch:

@@ -71,6 +71,7 @@ def train(
     reporter: Optional[Reporter] = None,
     should_stop: Callable[[], bool] = lambda: False,
     other_zoo: OtherZoo = no_other_zoo,
+    resume: bool = False,
 ) -> TrainResult:
     """Train as the configuration says, from the start or from `Global.checkpoints`.
 
@@ -82,13 +83,14 @@ def train(
         reporter: where lines, progress and curves go; None for nowhere.
         should_stop: asked after every update; True saves and ends the run.
         other_zoo: finds teachers that are no networks of ours, such as `ppghost.plugin.find_theirs`.
+        resume: go on from `latest` in the output folder where it is there, else begin.
 
     Raises:
         GhostError: anything the user can mend: the data, the weights, the output folder, a loss that is not
             finite.
     """
     with unique_name.guard(), Teachers(config, other_zoo) as teachers:
-        run = _Run(config, reporter or Silent(), should_stop, teachers)
+        run = _Run(config, reporter or Silent(), should_stop, teachers, resume=resume)
         return run.fit()
 
 
@@ -155,6 +157,7 @@ class _Evaluator:
         self.amp = amp
 
     def __call__(self, net: nn.Layer, epoch: int) -> Evaluation:
+        dist.share_buffers(net)  # what is judged is what is saved
         result = evaluate(
             net,
             self.loader,
@@ -173,7 +176,13 @@ class _Run:
     """What `train` builds, and the walk over its epochs."""
 
     def __init__(
-        self, config: Config, reporter: Reporter, should_stop: Callable[[], bool], teachers: Teachers
+        self,
+        config: Config,
+        reporter: Reporter,
+        should_stop: Callable[[], bool],
+        teachers: Teachers,
+        *,
+        resume: bool = False,
     ) -> None:
         settings = config.Global
         self.config = config
@@ -184,12 +193,13 @@ class _Run:
         prepare_device(config)
         self.check_output()
         self.finish_commits()
+        self.checkpoint = self.find_checkpoint(resume=resume)
         self.loader = open_data(config, training=True)
         self.pace = pace_of(config, self.loader)
         amp = MixedPrecision(config.AMP, settings.device)
         self.evaluator = _Evaluator(config, reporter, amp) if settings.eval_during_train else None
         paddle.seed(settings.seed)
-        task = build_task(config, self.wrapped, teachers, resuming=bool(settings.checkpoints))
+        task = build_task(config, self.wrapped, teachers, resuming=self.checkpoint is not None)
         net = task.trainable()
         reporter.line(batch_sentence(config, self.pace))
         optimizers, schedules = build_optimizers(
@@ -223,8 +233,9 @@ class _Run:
             steps=self.pace.steps,
             ema=self.ema is not None,
         )
-        if settings.checkpoints:
-            self.resume(read_checkpoint(settings.checkpoints, ema=self.ema is not None))
+        if self.checkpoint:
+            self.resume(self.checkpoint, read_checkpoint(self.checkpoint, ema=self.ema is not None))
+        self.check_common_start()
 
     # ------------------------------------------------------------------------------------- building
 
@@ -269,15 +280,45 @@ class _Run:
 
     # ------------------------------------------------------------------------------------- resuming
 
-    def resume(self, checkpoint: Checkpoint) -> None:
-        """Put a checkpoint into everything that was built."""
-        position, present, name = checkpoint.position, self.position, self.config.Global.checkpoints
+    def find_checkpoint(self, *, resume: bool) -> Optional[str]:
+        """Return the prefix of what to go on from; None begins.
+
+        Raises:
+            ConfigError: `resume` and `Global.checkpoints` both say it.
+        """
+        given = self.config.Global.checkpoints
+        if not resume:
+            return given
+        latest = self.output_dir / "latest"
+        if given:
+            raise ConfigError(
+                f"--resume goes on from {latest}, but Global.checkpoints is '{given}'. Give one of the two."
+            )
+        # One file is enough: what is incomplete shall be told, not overwritten.
+        if any(self.output_dir.glob("latest.pd*")):
+            return str(latest)
+        self.reporter.line(f"--resume: there is no checkpoint {latest} yet; the training begins")
+        return None
+
+    def check_common_start(self) -> None:
+        """Make sure that all processes go on from the same place."""
+        position = self.position
+        if not dist.is_same_everywhere([position.epoch, position.step, position.global_step]):
+            raise ConfigError(
+                f"The processes do not start at the same place: number {dist.rank()} has "
+                f"{position.epoch} epoch(s) and {position.step} step(s) behind it, others have not. Every "
+                "machine must see the same checkpoint: let Global.output_dir be a folder that all share."
+            )
+
+    def resume(self, name: str, checkpoint: Checkpoint) -> None:
+        """Put a checkpoint, read from the prefix `name`, into everything that was built."""
+        position, present = checkpoint.position, self.position
         if position.arch and (position.arch, position.class_num) != (present.arch, present.class_num):
             raise GhostError(
                 f"The checkpoint {name} is of {position.arch} with {position.class_num} classes; the "
                 f"configuration says {present.arch} with {present.class_num}. Resume with the "
-                "same Arch; to start anew from its weights use -o Global.pretrained_model=... instead of "
-                "Global.checkpoints."
+                "same Arch; to start anew from its weights use -o Global.pretrained_model=... and another "
+                "Global.output_dir instead of Global.checkpoints or --resume."
             )
         load_weights(self.net, checkpoint.params)
         load_states(self.learner.optimizers, checkpoint.optimizers, f"{name}.pdopt")
