@@ -14,6 +14,7 @@ from paddle import nn
 from ppghost.config import Config
 from ppghost.config.sections import AnyMember, Arch, DistillationModel, ExportedTeacher
 from ppghost.errors import ConfigError
+from ppghost.train import dist
 from ppghost.train.distillation import Distill, Members, build_distillation_loss, watched_features
 from ppghost.train.freeze import freeze
 from ppghost.train.losses import build_loss
@@ -120,7 +121,7 @@ def build_net(config: Config, arch: Arch, *, resuming: bool = False) -> nn.Layer
                 "synchronised batch norm for GPUs only. Set -o Arch.use_sync_bn=False, or freeze it with "
                 "Arch.freeze."
             )
-        net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+        dist.synchronise(net)
     return net
 
 
