@@ -226,7 +226,7 @@ class _Binder:
                 return trial.bind(node, member, path)
             except _UnboundError:
                 continue
-        if len(fitting) == 1:
+        if len(fitting) == 1 and fitting[0] is not type(None):
             self.problems.extend(trial.problems)
             raise _UnboundError
         raise self._mismatch(node, annotation, path)

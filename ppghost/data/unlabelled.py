@@ -131,16 +131,32 @@ def scan_folder(
 
 def _walk(folder: str, prefix: str) -> Iterator[tuple[str, str]]:
     """Yield path and kind, "file" or "link" (to a folder), of everything below a folder, sorted."""
+    # A stack, because folders may be nested deeper than calls.
+    opened = [(prefix, _entries(folder))]
+    while opened:
+        before, entries = opened[-1]
+        entry = next(entries, None)
+        if entry is None:
+            opened.pop()
+        elif entry.is_dir(follow_symlinks=False):
+            opened.append((f"{before}{entry.name}/", _entries(entry.path)))
+        else:
+            yield before + entry.name, "link" if _leads_to_folder(entry) else "file"
+
+
+def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+            return iter(sorted(found, key=lambda entry: entry.name))
     except OSError as error:
         raise DataError(f"The folder '{folder}' cannot be read: {error.strerror}.") from error
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(entry.path, f"{prefix}{entry.name}/")
-        else:
-            yield prefix + entry.name, "link" if entry.is_dir() else "file"
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself: reading it as a picture will say so
+        return False
 
 
 def _is_listable(path: str, delimiter: str) -> bool:

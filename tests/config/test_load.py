@@ -25,6 +25,10 @@ from ppghost.errors import ConfigError
 
 RECIPE = Path(__file__).with_name("ghostnet.yaml")
 NAMES = ("GhostNet_x0_5", "GhostNet_x1_0", "GhostNet_x1_3")
+TWO_NETWORKS = (
+    "{'name': 'DistillationModel', 'models': [{'Teacher': {'name': 'GhostNet_x1_0'}}, "
+    "{'Student': {'name': 'GhostNet_x0_5'}}],"
+)
 RANDOM_CROP = "DataLoader.Train.dataset.transform_ops.1.RandCropImage"
 REMEDY = "set PADDLECLAS_ROOT to a checkout of github.com/PaddlePaddle/PaddleClas to run this"
 
@@ -164,6 +168,8 @@ def test_a_misspelt_key_is_named_with_its_line(number: int, tmp_path: Path) -> N
         ("Global.device=gpuu", "Did you mean 'gpu'"),
         ("Global.use_multilabel=True", "several labels per picture is out of scope here"),
         ("Global.train_mode=fixmatch", "ppghost.register()"),
+        (f"Arch={TWO_NETWORKS} 'pretrained_list': [1, 2]}}", "the integer 1; accepted: a text or null"),
+        (f"Arch={TWO_NETWORKS} 'freeze_params_list': ['yes', 'no']}}", "'yes'; accepted: true or false"),
         ("Global.train_mode=progressive", "need each other; write both or none"),
         (f"{RANDOM_CROP}.progress_size=[8,9,10,11]", "need each other; write both or none"),
         (f"{RANDOM_CROP}.progress_size=[8,9]", "progress_size has 2 values"),

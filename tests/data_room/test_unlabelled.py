@@ -214,6 +214,23 @@ def test_what_is_left_out_is_told(root: Path, capsys: pytest.CaptureFixture[str]
     assert "extra/none.png: The picture file is empty" in told
 
 
+def test_links_to_themselves_and_pipes_are_told(root: Path) -> None:
+    extra = root / "extra"
+    (extra / "knot").symlink_to(extra / "knot")
+    (extra / "knot.png").symlink_to("knot.png")
+    os.mkfifo(extra / "pipe.png")
+    put(extra / "dot.png", noise(41, side=1))
+    lists = root / "train_list.txt"
+    lists.write_bytes(lists.read_bytes().replace(b"\n", b"\r\n"))
+    assert run(root) == 0
+    report = json.loads((root / "unlabelled.json").read_text(encoding="utf-8"))
+    assert [one["name"] for one in report["broken"]] == ["extra/knot.png", "extra/pipe.png"]
+    assert report["counts"]["other_files"] == 1
+    assert lines(root / "train_list_unlabel.txt") == [*NEW, "extra/dot.png 0"]
+    whole = read_list(str(root / "train_list_all.txt"), str(root))
+    assert (len(whole), whole.name(2)) == (11, "extra/a/24.png")
+
+
 def test_tabs_let_names_have_blanks(root: Path) -> None:
     for name in ("train", "val"):
         path = root / f"{name}_list.txt"
@@ -304,6 +321,9 @@ def only_copies(root: Path) -> None:
         (broken_validation, "extra", (), "val/1.png"),
         (only_copies, "empty", (), "Not one picture"),
         (spoil_nothing, "extra", ("--per-class=3",), "go together"),
+        (spoil_nothing, "extra", ("--output=/dev/null/lists",), "/dev/null/lists"),
+        (spoil_nothing, "extra", ("--train-list=nowhere.txt",), "'nowhere.txt' does not exist"),
+        (spoil_nothing, "extra", ("--image-root=/nowhere",), "does not exist"),
         (spoil_nothing, "extra", ("--teacher=.", "--per-class=3"), "."),
     ],
 )
@@ -319,6 +339,18 @@ def test_bad_input_is_told(
     assert run(root, *options, folder=folder) == 2
     assert words in capsys.readouterr().err
     assert not (root / "train_list_unlabel.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "option", ["--per-class=0", "--per-class=-1", "--jobs=0", "--similarity=2", "--bits=16"]
+)
+def test_numbers_out_of_range_are_refused(
+    option: str, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(root, option)
+    assert ended.value.code == 2
+    assert option.partition("=")[0] in capsys.readouterr().err
 
 
 def test_a_list_that_is_read_is_not_written(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
