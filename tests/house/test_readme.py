@@ -85,6 +85,7 @@ def test_arguments_are_accepted(words: list[str]) -> None:
 
     program = next((word for word in words if word.startswith("tools/") or word == "ppghost"), "make")
     arguments = words[words.index(program) + 1 :] if program in words else []
+    program, arguments = _without_launch(program, arguments)
     if program in PROGRAMS:
         options = build_parser().parse_args([PROGRAMS[program], *arguments])
         assert callable(options.run)
@@ -106,6 +107,16 @@ def test_arguments_are_accepted(words: list[str]) -> None:
         _check_overrides(arguments)
     else:
         assert words[0] == "make"
+
+
+def _without_launch(program: str, arguments: list[str]) -> tuple[str, list[str]]:
+    """Return the program that `tools/launch.py` starts, and its words; another one as it is."""
+    from tools import launch
+
+    if program != "tools/launch.py":
+        return program, arguments
+    words, _ = launch.parse_arguments(arguments)
+    return "tools/train.py", words[words.index("tools/train.py") + 1 :]
 
 
 def _check_overrides(arguments: list[str]) -> None:
