@@ -1,6 +1,6 @@
 """Measure how well copies of pictures are found, on a folder of photographs that are all different.
 
-    python tools/measure_duplicates.py PICTURES
+    python tools/measure_duplicates.py PICTURES [--similarity 0.9]
 
 Each picture is edited in several ways and searched among all of them, as `make_unlabelled_list.py` does.
 Told are, for each edit, how many copies were found, how many were taken for another picture, and the least
@@ -79,15 +79,18 @@ def measure(options: argparse.Namespace) -> int:
     cv2.setNumThreads(1)
     pictures = [decode_with_opencv(read_picture(path)) for path in tqdm(list_pictures(options.pictures))]
     thumbs = [thumbnail(picture) for picture in pictures]
-    finder = NearDuplicates(tqdm(thumbs), THRESHOLD, SIMILARITY)
-    print(f"{len(pictures)} pictures; at most {THRESHOLD} bits, similarity at least {SIMILARITY}")
+    finder = NearDuplicates(tqdm(thumbs), THRESHOLD, options.similarity)
+    print(f"{len(pictures)} pictures; at most {THRESHOLD} bits, similarity at least {options.similarity}")
     print(f"{'edit':46}  found  of another  least similarity")
     for name, edit in EDITS.items():
         found = [finder.find(thumbnail(np.ascontiguousarray(edit(one)))) for one in tqdm(pictures, desc=name)]
         own = [match for number, match in enumerate(found) if match is not None and match.index == number]
         others = sum(match is not None for match in found) - len(own)
         print(f"{name:46} {len(own):6} {others:11} {min((one.similarity for one in own), default=0):17.3f}")
-    halves = [(NearDuplicates(thumbs[start::2]), thumbs[1 - start :: 2]) for start in (0, 1)]
+    halves = [
+        (NearDuplicates(thumbs[start::2], THRESHOLD, options.similarity), thumbs[1 - start :: 2])
+        for start in (0, 1)
+    ]
     alarms = sum(half.find(thumb) is not None for half, rest in halves for thumb in rest)
     pairs = sum(len(thumbs[start::2]) * len(thumbs[1 - start :: 2]) for start in (0, 1))
     print(f"false alarms: {alarms} pictures, of {pairs} pairs of different pictures")
@@ -101,6 +104,13 @@ def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Names
     )
     parser.add_argument(
         "pictures", type=Path, help="a folder of photographs, no two of them of the same thing"
+    )
+    parser.add_argument(
+        "--similarity",
+        type=float,
+        default=SIMILARITY,
+        metavar="R",
+        help="correlation from which two pictures are taken for one (default: %(default)s)",
     )
     parser.set_defaults(run=measure)
     return parser.parse_args(arguments)

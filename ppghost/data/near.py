@@ -24,6 +24,11 @@ import cv2
 import numpy as np
 
 SIDE = 64
+# Measured by tools/measure_duplicates.py on photographs of ImageNet. Of 1,000 different ones, each searched
+# among 500 others, a pair reached 0.872: two were taken for copies at 0.85, none at 0.9 and 0.95. Of 300
+# copies of 64 x 64 pixels 300, 299 and 291 were found, of other slight edits as many at 0.95 as at 0.85 but
+# for 1 of 300 a quarter the size. 50,000 validation pictures give 100 times the chances of an alarm, so the
+# highest stands here.
 THRESHOLD, SIMILARITY = 11, 0.95
 MOST_BITS = 15
 _PARTS, _PART_BITS = 4, 16
