@@ -435,10 +435,17 @@ def _entries(folder: Union[str, Path]) -> Iterator[tuple[str, bool]]:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     yield entry.name, True
-                elif os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES and not entry.is_dir():
+                elif os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES and not _leads_to_folder(entry):
                     yield entry.name, False
     except OSError as error:
         raise DataError(f"The folder '{folder}' cannot be read: {error.strerror}.") from error
+
+
+def _leads_to_folder(link: os.DirEntry[str]) -> bool:
+    try:
+        return link.is_dir()
+    except OSError:  # a link to itself: whoever reads it says so of the link, not of the folder
+        return False
 
 
 def _listed_names(list_file: Path) -> Iterator[tuple[tuple[str, ...], int]]:
