@@ -435,10 +435,14 @@ def _entries(folder: Union[str, Path]) -> Iterator[tuple[str, bool]]:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     yield entry.name, True
-                elif os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES and not _leads_to_folder(entry):
+                elif _is_named_like_picture(entry.name) and not _leads_to_folder(entry):
                     yield entry.name, False
     except OSError as error:
         raise DataError(f"The folder '{folder}' cannot be read: {error.strerror}.") from error
+
+
+def _is_named_like_picture(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
 
 
 def _leads_to_folder(link: os.DirEntry[str]) -> bool:
