@@ -50,6 +50,11 @@ class PairLoss:
         """The networks that it reads."""
         return tuple(name for pair in self.model_name_pairs for name in pair)
 
+    @property
+    def needs_one_class(self) -> bool:
+        """Whether it reads one right class of each picture, which mixed pictures do not have."""
+        return False
+
 
 @dataclass(frozen=True)
 class DistillationDMLLoss(PairLoss):
@@ -113,6 +118,11 @@ class DistillationDKDLoss(PairLoss):
     beta: float = 1.0
     use_target_as_gt: bool = False
 
+    @property
+    def needs_one_class(self) -> bool:
+        """Unless it is the teacher's best."""
+        return not self.use_target_as_gt
+
 
 @dataclass(frozen=True)
 class DistillationWSLLoss(PairLoss):
@@ -124,6 +134,11 @@ class DistillationWSLLoss(PairLoss):
 
     name: str = "wsl_loss"
     temperature: PositiveFloat = 2.0
+
+    @property
+    def needs_one_class(self) -> bool:
+        """The label weighs the answers."""
+        return True
 
 
 @dataclass(frozen=True)
@@ -142,6 +157,11 @@ class DistillationSKDLoss(PairLoss):
     multiplier: PositiveFloat = 2.0
     alpha: Fraction = 0.9
     use_target_as_gt: bool = False
+
+    @property
+    def needs_one_class(self) -> bool:
+        """Unless it is the teacher's best."""
+        return not self.use_target_as_gt
 
 
 @dataclass(frozen=True)

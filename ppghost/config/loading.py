@@ -406,3 +406,11 @@ class Split:
                 raise ValueError(
                     "MixSampler needs a MixDataset with one dataset for each of its sample_configs"
                 )
+
+    @property
+    def changing_sizes(self) -> tuple[tuple[int, int], ...]:
+        """The (width, height) that batches or epochs take in turn; empty where all have one size."""
+        if isinstance(self.sampler, MultiScaleSampler):
+            return self.sampler.sizes
+        listed = [progress_of(op).get("progress_size", ()) for op in transform_ops_of(self.dataset)]
+        return tuple((side, side) for sides in listed for side in sides)

@@ -265,10 +265,7 @@ class DistillationModel:
 
     def __post_init__(self) -> None:
         names = [name for entry in self.models for name in entry]
-        if not names or len(names) != len(self.models):
-            raise ValueError("models takes one network for each entry, as - Student: {name: GhostNet_x1_0}")
-        if len(set(names)) < len(names):
-            raise ValueError(f"models names a network twice: {', '.join(names)}")
+        self._check_names(names)
         for key in ("pretrained_list", "freeze_params_list"):
             if len(getattr(self, key)) not in (0, len(names)):
                 raise ValueError(
@@ -291,6 +288,18 @@ class DistillationModel:
             )
         if all(name in self.frozen for name in names):
             raise ValueError("freeze_params_list freezes every network; nothing is left to train")
+
+    def _check_names(self, names: list[str]) -> None:
+        if not names or len(names) != len(self.models):
+            raise ValueError("models takes one network for each entry, as - Student: {name: GhostNet_x1_0}")
+        if len(set(names)) < len(names):
+            raise ValueError(f"models names a network twice: {', '.join(names)}")
+        for name in names:
+            if not name.isidentifier():
+                raise ValueError(
+                    f"models calls a network {name!r}; accepted: letters, digits and _, beginning with no "
+                    "digit, because names of weights begin with it"
+                )
 
     def _check_exported(self) -> None:
         for name, arch in self._written().items():

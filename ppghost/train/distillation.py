@@ -49,7 +49,7 @@ class Members(nn.Layer):
         features: names of sublayers whose outputs are returned too, under "network/sublayer".
 
     Raises:
-        ConfigError: a network has no such sublayer.
+        ConfigError: a network has no such sublayer, or a name that layers need themselves.
     """
 
     def __init__(
@@ -65,6 +65,11 @@ class Members(nn.Layer):
         self._follows_mode = teacher_train_mode
         self._seen: dict[str, Tensor] = {}
         for name, network in networks.items():
+            if hasattr(self, name):
+                raise ConfigError(
+                    f"Arch.models: '{name}' cannot be the name of a network, because Paddle's layers have "
+                    "something of that name. Choose another, such as Student."
+                )
             self.add_sublayer(name, network)
             if name in self._frozen:
                 for parameter in network.parameters():
@@ -191,6 +196,26 @@ def build_distillation_loss(listed: Sequence[Any]) -> DistillationLoss:
         if names.count(name) > 1:
             raise ConfigError(f"Loss.Train: '{name}' stands there twice; keep one and adapt its weight.")
     return DistillationLoss(terms)
+
+
+def check_labels(listed: Sequence[Any], batch_ops: Sequence[Any]) -> None:
+    """Check that losses which need one right class for each picture get it.
+
+    Args:
+        listed: what `Loss.Train` lists.
+        batch_ops: what `batch_transform_ops` lists.
+
+    Raises:
+        ConfigError: the labels of a batch are mixed.
+    """
+    for spec in listed:
+        if batch_ops and isinstance(spec, specs.PairLoss) and spec.needs_one_class:
+            raise ConfigError(
+                f"Loss.Train: {type(spec).__name__} needs one right class for each picture, but "
+                f"batch_transform_ops ({type(batch_ops[0]).__name__}) mixes the labels. Remove them, set "
+                "use_target_as_gt: True where the loss has it, or take DistillationKLDivLoss or "
+                "DistillationDMLLoss."
+            )
 
 
 def watched_features(listed: Sequence[Any]) -> list[tuple[str, str]]:
@@ -336,12 +361,7 @@ def _divergence(student: Tensor, teacher: Tensor) -> Tensor:
 
 def _right_classes(teacher: Tensor, labels: Tensor, use_teacher: bool = False) -> Tensor:
     """Return one-hot rows `[N, C]` of the labels, or of the teacher's best classes."""
-    if not use_teacher and is_soft(teacher, labels):
-        raise ConfigError(
-            "Loss.Train: this loss needs one right class for each picture, but batch_transform_ops mixes the "
-            "labels. Remove them, set use_target_as_gt: True where the loss has it, or take "
-            "DistillationKLDivLoss or DistillationDMLLoss."
-        )
+    assert use_teacher or not is_soft(teacher, labels), "check_labels refuses mixed labels"
     chosen = teacher.argmax(axis=-1) if use_teacher else labels.flatten()
     return F.one_hot(chosen, teacher.shape[-1])
 

@@ -2,7 +2,8 @@
 
 The model: a picture costs three times its forward pass in a network that is trained (forward, gradient of
 weights, gradient of inputs), once in a frozen one. An epoch takes its steps times the mean time of a measured
-step, reading included, and an evaluation likewise; writing checkpoints and starting up are left out. On other
+step, reading included, and an evaluation likewise; writing checkpoints and starting up are left out. Where
+pictures grow from stage to stage, each stage is measured and counts by its epochs. On other
 devices an epoch takes its multiply-adds divided by theirs. What `Arch.freeze` names counts as trained, so the
 multiply-adds are an upper bound there.
 
@@ -14,10 +15,12 @@ from __future__ import annotations
 import datetime
 import itertools
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional, Protocol
 
+import numpy as np
 import paddle
 from paddle import nn
 
@@ -32,6 +35,7 @@ from ppghost.train.log import Mean
 from ppghost.train.loop import Learner
 from ppghost.train.plan import Pace
 from ppghost.train.teachers import ExportedNetwork
+from ppghost.vision.stages import stage_of
 
 WARMUP_STEPS = 3
 """Steps before the clock starts: kernels are chosen and workers started in them."""
@@ -147,34 +151,54 @@ class Measurable(Protocol):
     evaluator: Any
 
 
-def measure_training(learner: Learner, loader: Loader, most: int) -> tuple[float, float, Batch]:
-    """Train some steps of the first epoch: the weights move, nothing is written.
+@dataclass(frozen=True)
+class Steps:
+    """What some steps of training showed.
+
+    Attributes:
+        epochs: how many epochs they stand for.
+        picture_seconds: of one picture, reading included.
+        reading_seconds: of these, spent waiting for it.
+        batch: the last one.
+        shapes: [3, H, W] of the batches -> how many pictures had it.
+    """
+
+    epochs: int
+    picture_seconds: float
+    reading_seconds: float
+    batch: Batch
+    shapes: Mapping[tuple[int, ...], int]
+
+
+def measure_training(learner: Learner, loader: Loader, epoch: int, epochs: int, most: int) -> Steps:
+    """Train some steps of an epoch: the weights move, nothing is written.
 
     Args:
         learner: as a run builds it.
         loader: the pictures of this process.
-        most: steps of the whole run; a short one is measured no longer than it takes.
-
-    Returns:
-        Seconds of one picture with reading, those of them that were spent waiting for it, and the last batch.
+        epoch: which.
+        epochs: how many epochs are like it.
+        most: steps of all of them; a short run is measured no longer than it takes.
     """
     learner.task.trainable().train()
     whole, waiting = Mean(), Mean()
+    shapes: Counter[tuple[int, ...]] = Counter()
     tic = started = time.perf_counter()
-    for step, batch in enumerate(_endless(loader)):
+    for step, batch in enumerate(_endless(loader, epoch)):
         waited = time.perf_counter() - tic
-        learner.train_batch(batch, 1, step, updates=(step + 1) % learner.update_freq == 0)
+        learner.train_batch(batch, epoch, step, updates=(step + 1) % learner.update_freq == 0)
         seconds = time.perf_counter() - tic
         if step >= WARMUP_STEPS:
             whole.add(seconds / batch.size, batch.size)
             waiting.add(waited / batch.size, batch.size)
+            shapes[tuple(batch.images.shape[1:])] += batch.size
         else:
             started = time.perf_counter()
         lasted = time.perf_counter() - started > MOST_SECONDS
         if step + 1 >= WARMUP_STEPS + LEAST_STEPS and (lasted or step + 1 >= most):
             break
         tic = time.perf_counter()
-    return whole.mean, waiting.mean, batch
+    return Steps(epochs, whole.mean, waiting.mean, batch, shapes)
 
 
 def measure_forward(net: nn.Layer, batches: Iterator[Batch], seconds: float) -> float:
@@ -202,10 +226,10 @@ def measure(run: Measurable) -> Cost:
         GhostError: anything that training would raise in its first steps.
     """
     task, settings = run.learner.task, run.config.Global
-    picture_seconds, reading_seconds, batch = measure_training(
-        run.learner, run.loader, settings.epochs * run.pace.steps
-    )
-    shape = tuple(batch.images.shape[1:])
+    stages = [
+        measure_training(run.learner, run.loader, first, epochs, epochs * run.pace.steps)
+        for first, epochs in _stages(run.config)
+    ]
     networks = dict(task.members.named_children()) if isinstance(task, Distill) else {"": task.eval_net()}
     frozen = run.config.Arch.frozen if isinstance(run.config.Arch, DistillationModel) else ()
     teachers = [networks[name] for name in frozen if name in networks]
@@ -213,7 +237,7 @@ def measure(run: Measurable) -> Cost:
     if run.evaluator is not None:
         loader = run.evaluator.loader
         evaluated = loader.sample_count
-        evaluation_seconds = measure_forward(task.eval_net(), _endless(loader), MOST_SECONDS / 4)
+        evaluation_seconds = measure_forward(task.eval_net(), _endless(loader, 1), MOST_SECONDS / 4)
     return Cost(
         epochs=settings.epochs,
         evaluations=_evaluations(run.config) if run.evaluator is not None else 0,
@@ -221,16 +245,22 @@ def measure(run: Measurable) -> Cost:
         if settings.iter_per_epoch
         else run.loader.sample_count,
         evaluated=evaluated,
-        student_macs=sum(count_macs(net, shape) for name, net in networks.items() if name not in frozen),
+        student_macs=sum(_macs(net, stages) for name, net in networks.items() if name not in frozen),
         teacher_macs=None
         if any(isinstance(net, ExportedNetwork) for net in teachers)
-        else sum(count_macs(net, shape) for net in teachers),
-        shipped_macs=count_macs(task.eval_net(), shape),
-        picture_seconds=picture_seconds,
-        teacher_seconds=sum(
-            measure_forward(net, itertools.repeat(batch), MOST_SECONDS / 4) for net in teachers
+        else sum(_macs(net, stages) for net in teachers),
+        shipped_macs=_macs(task.eval_net(), stages),
+        picture_seconds=_mean((stage.picture_seconds, stage.epochs) for stage in stages),
+        teacher_seconds=_mean(
+            (
+                sum(
+                    measure_forward(net, itertools.repeat(stage.batch), MOST_SECONDS / 4) for net in teachers
+                ),
+                stage.epochs,
+            )
+            for stage in stages
         ),
-        reading_seconds=reading_seconds,
+        reading_seconds=_mean((stage.reading_seconds, stage.epochs) for stage in stages),
         evaluation_seconds=evaluation_seconds,
     )
 
@@ -242,9 +272,34 @@ def _evaluations(config: Config) -> int:
     return times * (2 if config.EMA else 1)
 
 
-def _endless(loader: Loader) -> Iterator[Batch]:
+def _endless(loader: Loader, epoch: int) -> Iterator[Batch]:
     while True:
-        yield from loader.batches(epoch=1)
+        yield from loader.batches(epoch)
+
+
+def _stages(config: Config) -> list[tuple[int, int]]:
+    """Return the first epoch of each stage and how many epochs it has; one stage where none changes."""
+    epochs = config.Global.epochs
+    if config.Global.train_mode != "progressive":
+        return [(1, epochs)]
+    stages = [stage_of(epoch, epochs) for epoch in range(1, epochs + 1)]
+    return [(stages.index(stage) + 1, stages.count(stage)) for stage in sorted(set(stages))]
+
+
+def _macs(net: nn.Layer, stages: Sequence[Steps]) -> int:
+    """Return the multiply-adds of one forward pass, the mean over the pictures of a run."""
+    return round(
+        _mean(
+            (_mean((count_macs(net, shape), count) for shape, count in stage.shapes.items()), stage.epochs)
+            for stage in stages
+        )
+    )
+
+
+def _mean(weighted: Iterable[tuple[float, int]]) -> float:
+    """Return the mean of (value, weight)."""
+    values, weights = zip(*weighted)
+    return float(np.average(values, weights=weights))
 
 
 def _duration(seconds: float) -> str:

@@ -13,7 +13,7 @@ from paddle import nn
 
 from ppghost.config import Config
 from ppghost.config.sections import AnyMember, Arch, DistillationModel, ExportedTeacher
-from ppghost.errors import ConfigError
+from ppghost.errors import ConfigError, WeightsError
 from ppghost.train import dist
 from ppghost.train.distillation import Distill, Members, build_distillation_loss, watched_features
 from ppghost.train.freeze import freeze
@@ -48,6 +48,7 @@ def build_task(
         net, loss = build_net(config, arch, resuming=resuming), build_loss(config.Loss.Train)
         if weights and not resuming:
             load_pretrained(net, get_card(arch.name), weights)
+        check_finite(net)
         return Classify(net, loss, forward=wrapped(net))
     networks = {
         name: build_member(config, name, member, teachers, resuming=resuming)
@@ -62,9 +63,24 @@ def build_task(
     )
     if weights and not resuming:
         load_weights(members, fetch_url(weights) if is_url(weights) else weights)
+    check_finite(members)
     losses = build_distillation_loss(config.Loss.Train)
     answers = StoredAnswers(open_stored(config))
     return Distill(members, arch.infer_model_name, losses, forward=wrapped(members), stored=answers)
+
+
+def check_finite(net: nn.Layer) -> None:
+    """Make sure that the weights that a run begins with are numbers.
+
+    Raises:
+        WeightsError: they are not.
+    """
+    broken = [name for name, tensor in net.state_dict().items() if not bool(tensor.isfinite().all())]
+    if broken:
+        raise WeightsError(
+            f"{len(broken)} of the weights that were loaded are NaN or infinite, the first is {broken[0]}. "
+            "Give a file of a training that did not break down."
+        )
 
 
 def build_member(
@@ -87,18 +103,18 @@ def build_member(
         return teachers.open(name, member)
     if name in config.Arch.frozen and is_foreign(member):
         return teachers.build(member, resuming=resuming)
-    return build_net(config, member, resuming=resuming)
+    return build_net(config, member, resuming=resuming, fine_tuning=name not in config.Arch.frozen)
 
 
-def build_net(config: Config, arch: Arch, *, resuming: bool = False) -> nn.Layer:
+def build_net(config: Config, arch: Arch, *, resuming: bool = False, fine_tuning: bool = True) -> nn.Layer:
     """Build one network that is trained, from `Arch.pretrained`; what `Arch.freeze` names is frozen.
-
-    Weights for another number of classes give all but the classifier.
 
     Args:
         config: Global.device is read.
         arch: the network.
         resuming: a checkpoint will give the weights, so none are loaded.
+        fine_tuning: weights for another number of classes give all but the classifier; they are refused
+            otherwise.
 
     Raises:
         GhostError: the weights cannot be had or do not fit, or `use_sync_bn` is set without a GPU.
@@ -107,10 +123,12 @@ def build_net(config: Config, arch: Arch, *, resuming: bool = False) -> nn.Layer
     net = build_model(
         arch.name,
         class_num=arch.class_num,
-        pretrained=False if resuming else arch.pretrained,
+        pretrained=arch.pretrained is True and not resuming,
         use_ssld=arch.use_ssld and not resuming,
         **options,
     )
+    if isinstance(arch.pretrained, str) and not resuming:
+        load_pretrained(net, get_card(arch.name), arch.pretrained, fine_tuning=fine_tuning)
     if arch.freeze:
         frozen = freeze(net, arch.freeze)
         _LOG.info("Frozen: %d parameters, the first is %s", len(frozen), frozen[0])

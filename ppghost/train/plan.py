@@ -6,7 +6,9 @@ House: imports the config and data rooms and the cards; builds no network.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ppghost.artifact import read_artifact
 from ppghost.config import Config
@@ -22,7 +24,7 @@ from ppghost.data import Loader, build_loader
 from ppghost.errors import ConfigError, suggest
 from ppghost.train import dist
 from ppghost.train.amp import check_device
-from ppghost.train.distillation import build_distillation_loss
+from ppghost.train.distillation import build_distillation_loss, check_labels
 from ppghost.train.losses import build_loss
 from ppghost.train.schedule import build_schedule
 from ppghost.train.stored import check_pictures, check_stored, open_stored, views_of
@@ -99,6 +101,8 @@ def check_networks(config: Config) -> None:
         build_loss(config.Loss.Train)
         return
     build_distillation_loss(config.Loss.Train)
+    train = config.DataLoader.Train
+    check_labels(config.Loss.Train, (train.dataset.batch_transform_ops if train else None) or ())
     names = tuple(arch.members)
     for loss in config.Loss.Train:
         for name in getattr(loss, "model_names", ()):
@@ -107,12 +111,36 @@ def check_networks(config: Config) -> None:
                     f"{config.source}: Loss.Train: {type(loss).__name__} names the network '{name}'. "
                     f"{suggest(name, names)} The names are those of Arch.models."
                 )
+    _check_learners(config.source, arch, config.Loss.Train)
     for metric in (*config.Metric.Train, *config.Metric.Eval):
         if isinstance(metric, DistillationTopkAcc) and metric.model_key != arch.infer_model_name:
             raise ConfigError(
                 f"{config.source}: Metric: model_key is '{metric.model_key}', but what is measured and "
                 f"shipped is Arch.infer_model_name, '{arch.infer_model_name}'. Write that."
             )
+
+
+def _check_learners(source: str, arch: DistillationModel, losses: Sequence[Any]) -> None:
+    """Check that each loss teaches a network that is trained, and that one teaches the network that ships.
+
+    Raises:
+        ConfigError: one teaches a frozen network, or none teaches what ships.
+    """
+    for loss in losses:
+        pairs = getattr(loss, "model_name_pairs", ())
+        for name in [pair[0] for pair in pairs] or loss.model_names:
+            if name in arch.frozen:
+                place = "stands in the place of the student, the first of its pair" if pairs else "is named"
+                raise ConfigError(
+                    f"{source}: Loss.Train: {type(loss).__name__}: '{name}' {place}, but it is frozen and "
+                    "learns nothing. Name a network that freeze_params_list does not freeze there."
+                )
+    taught = {name for loss in losses for name in loss.model_names if name not in arch.frozen}
+    if arch.infer_model_name not in taught:
+        raise ConfigError(
+            f"{source}: Loss.Train: no loss teaches '{arch.infer_model_name}', which infer_model_name ships; "
+            "it would stay as it is. Name it in model_name_pairs or model_names, and do not freeze it."
+        )
 
 
 @dataclass(frozen=True)

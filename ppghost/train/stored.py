@@ -165,8 +165,9 @@ def check_can_be_stored(config: Config) -> None:
         )
     if config.Global.train_mode == "progressive":
         raise ConfigError(
-            f"{config.source}: Global.train_mode is progressive: pictures change from stage to stage, and soft "
-            "labels are answers to pictures of one size. Train in one stage, or let the teacher answer live."
+            f"{config.source}: Global.train_mode is progressive: pictures change from stage to stage, and "
+            "soft labels are answers to pictures of one size. Train in one stage, or let the teacher answer "
+            "live."
         )
     if isinstance(train.sampler, (RASampler, MixSampler, MultiScaleSampler)):
         raise ConfigError(

@@ -37,6 +37,8 @@ from ppghost.zoo.weights import fetch_url, is_url, load_weights
 
 logger = logging.getLogger(__name__)
 
+_IMAGENET_CLASSES = 1000
+
 # name -> function(class_num=..., pretrained=..., use_ssld=...) -> network; GhostError for an unknown name.
 OtherZoo = Callable[[str], Callable[..., nn.Layer]]
 
@@ -94,12 +96,24 @@ class Teachers:
                 check_exported(self._config, name, read_artifact(member.folder))
             elif name in arch.frozen and is_foreign(member):
                 self._other_zoo(member.name)
+            if isinstance(member, Arch) and name in arch.frozen:
+                self._check_classes(name, member)
             if isinstance(member, Arch) and name in arch.frozen and not (member.pretrained or self._given()):
                 logger.warning(
                     "%s is frozen and has no weights: its answers are random. Give them with "
                     "Arch.models...pretrained or Arch.pretrained_list.",
                     name,
                 )
+
+    def _check_classes(self, name: str, member: Arch) -> None:
+        published = _IMAGENET_CLASSES if is_foreign(member) else get_card(member.name).class_num
+        if member.pretrained is True and member.class_num != published and not self._given():
+            raise ConfigError(
+                f"{self._config.source}: Arch.models: {name} is {member.name} with class_num "
+                f"{member.class_num}, but its published weights are for {published} classes: the classifier "
+                "of a frozen teacher would stay random. Train it on your classes first, and give those "
+                "weights as pretrained."
+            )
 
     def _given(self) -> bool:
         """Say whether a file of all networks gives the weights."""
@@ -206,6 +220,13 @@ def check_exported(config: Config, name: str, artifact: Artifact) -> None:
             "-o Global.to_static=False."
         )
     train = config.DataLoader.Train
+    sizes = set(train.changing_sizes) if train else set()
+    if sizes - {tuple(artifact.facts.input_shape[:0:-1])}:
+        told = ", ".join(f"{width} x {height}" for width, height in sorted(sizes))
+        raise ConfigError(
+            f"{where} was exported for pictures of {list(artifact.facts.input_shape)}, but DataLoader.Train "
+            f"changes their size ({told}). Give the teacher as weights, or keep one size."
+        )
     own = _levels(artifact.pipeline.ops)
     given = _levels(getattr(train.dataset, "transform_ops", ())) if train else own
     for what, value in own.items():

@@ -17,7 +17,7 @@ from small_runs import weights_of
 
 from ppghost.config import Config, recipe
 from ppghost.config import distillation as specs
-from ppghost.errors import ConfigError
+from ppghost.errors import ConfigError, WeightsError
 from ppghost.train.distillation import Members, build_distillation_loss
 from ppghost.train.plan import plan
 from ppghost.train.run import evaluate_config, train
@@ -261,6 +261,12 @@ def test_a_frozen_network_answers_as_in_evaluation_and_has_no_gradients() -> Non
     assert all(parameter.grad is None for parameter in teacher.parameters())
 
 
+@pytest.mark.parametrize("name", ["training", "forward", "_frozen"])
+def test_a_network_cannot_have_a_name_that_layers_need(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{name}' cannot be the name of a network"):
+        Members({name: paddle.nn.Linear(2, 2)}, ())
+
+
 def test_features_are_what_the_sublayers_computed() -> None:
     members = two_networks(features=[("Student", "conv1"), ("Teacher", "conv1")])
     images = paddle.randn([2, 3, 32, 32])
@@ -343,6 +349,22 @@ def test_a_stopped_distillation_goes_on_bit_for_bit(
         np.testing.assert_array_equal(whole[name], value, err_msg=name)
 
 
+@pytest.mark.parametrize("spoilt", ["classes", "width", "numbers"])
+def test_a_teacher_whose_weights_are_no_good_is_refused(
+    spoilt: str, small_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    net = build_model(
+        "GhostNet_x0_5" if spoilt == "width" else "GhostNet_x1_0", class_num=7 if spoilt == "classes" else 5
+    )
+    state = net.state_dict()
+    if spoilt == "numbers":
+        state["conv1._batch_norm.weight"] = paddle.full([16], float("nan"))
+    paddle.save(state, str(tmp_path / "spoilt.pdparams"))
+    words = {"classes": "7 classes", "width": "do not fit", "numbers": r"NaN or infinite.*Teacher\.conv1"}
+    with pytest.raises(WeightsError, match=words[spoilt]):
+        train(small_config(*DISTILL, f"Arch.models.0.Teacher.pretrained={tmp_path / 'spoilt'}"))
+
+
 def _after(updates: int) -> Callable[[], bool]:
     asked = iter(range(updates))
     return lambda: next(asked, None) is None
@@ -389,6 +411,23 @@ REFUSED = {
     "same name twice": (
         "Arch.models=[{'Student': {'name': 'GhostNet_x0_5'}}, {'Student': {'name': 'GhostNet_x1_0'}}]",
         "names a network twice",
+    ),
+    "a name with a point": (
+        "Arch.models=[{'Tea.cher': {'name': 'GhostNet_x0_5'}}, {'Student': {'name': 'GhostNet_x1_0'}}]",
+        "calls a network 'Tea.cher'; accepted: letters",
+    ),
+    "a frozen student": (
+        "Loss.Train.0.DistillationDMLLoss.model_name_pairs=[['Teacher', 'Student']]",
+        "'Teacher' stands in the place of the student.*frozen and learns nothing",
+    ),
+    "labels for a frozen network": (
+        "Loss.Train=[{'DistillationGTCELoss': {'model_names': ['Student', 'Teacher']}}]",
+        "'Teacher' is named, but it is frozen",
+    ),
+    "what ships is frozen": ("Arch.infer_model_name=Teacher", "no loss teaches 'Teacher', which infer_model"),
+    "published weights for other classes": (
+        "Arch.models.0.Teacher.pretrained=True",
+        "Teacher is GhostNet_x1_0 with class_num 5, but its published weights are for 1000 classes",
     ),
     "loss of one network": ("Loss.Train=[{'CELoss': {'weight': 1.0}}]", "DistillationGTCELoss"),
     "metric of the teacher": ("Metric.Eval.0.DistillationTopkAcc.model_key=Teacher", "infer_model_name"),

@@ -153,6 +153,17 @@ def test_an_export_that_does_not_fit_is_refused(
     assert not list(tmp_path.rglob("*.pdparams"))
 
 
+def test_an_export_refuses_pictures_whose_size_changes(
+    exported: tuple[Path, Path], small_config: Callable[..., Config]
+) -> None:
+    crop = "{'RandCropImage': {'size': 32, 'progress_size': [32, 32, 32, 64]}}"
+    grows = (f"DataLoader.Train.dataset.transform_ops.1={crop}", "Global.train_mode=progressive")
+    with pytest.raises(ConfigError, match=r"exported for .*changes their size \(32 x 32, 64 x 64\)"):
+        plan(small_config(*taught_by(exported[1], *grows)))
+    same = crop.replace("64", "32")
+    plan(small_config(*taught_by(exported[1], grows[0].replace(crop, same), grows[1])))
+
+
 # ------------------------------------------------------------------------------------------ another zoo
 
 
@@ -177,7 +188,7 @@ def test_a_network_of_paddleclas_needs_paddleclas(small_config: Callable[..., Co
 def test_a_teacher_without_weights_is_told(
     small_config: Callable[..., Config], caplog: pytest.LogCaptureFixture
 ) -> None:
-    plan(small_config(*DISTILL, "Arch.models.0.Teacher.pretrained=True"))
+    plan(small_config(*DISTILL, "Arch.models.0.Teacher.pretrained=weights"))
     assert "random" not in caplog.text
     plan(small_config(*DISTILL))
     assert "Teacher is frozen and has no weights" in caplog.text

@@ -106,3 +106,21 @@ def test_figures_that_make_no_sense_are_refused(
     done = command(pictures, tmp_path, *words)
     assert done.returncode == 2
     assert sentence in done.stderr
+
+
+def test_a_run_whose_pictures_grow_costs_the_mean_of_its_stages(small_config: Callable[..., Config]) -> None:
+    """Eight epochs, two of each size."""
+    crop = "DataLoader.Train.dataset.transform_ops.1"
+    cost = estimate(
+        small_config(
+            f"{crop}={{'RandCropImage': {{'size': 32, 'progress_size': [32, 48, 48, 64]}}}}",
+            "Global.train_mode=progressive",
+            "Global.epochs=8",
+            "Global.eval_during_train=False",
+        )
+    )
+    net = build_model("GhostNet_x0_5", class_num=5)
+    sides = [count_macs(net, (3, side, side)) for side in (32, 48, 48, 64)]
+    assert cost.student_macs == round(sum(sides) / 4)
+    assert cost.epochs == 8
+    assert cost.picture_seconds > 0
