@@ -12,9 +12,12 @@ each of V views of each of N pictures, the K classes with the largest shares and
               with K = all classes a record has the levels alone, of each class in order
     checksum  SHA-256 of all the above, 32 bytes
 
-A picture that could not be read has a record of ones only. Half-precision shares would be as exact for large
-shares, but all small ones would be zero, which divergences in the student's direction see: DESIGN.md tells
-what was measured. A level reaches from a share of 1 to one of 1e-14, each within 0.03 %.
+A picture that could not be read has a record of ones only.
+
+Why levels: they reach from a share of 1 to one of 1e-14, each within 0.03 %. Over 512 random answers to 1000
+classes (best share 0.2, 0.97, 1.0 on average) all classes stored as levels cost a divergence KL(teacher ||
+stored) of 9e-9, 6e-10, 2e-14; as half-precision logarithms 5e-7, 4e-8, 5e-12; as half-precision shares 3e-8,
+5e-6, 6e-5, since these lose what is below 6e-8, and `DistillationDMLLoss` sees just that.
 
 While it is written the file is called `<name>.partial`; a run that was stopped goes on there, at the start of
 a batch, and the finished file is the same to the byte.
@@ -332,6 +335,8 @@ def storing(path: Path, header: Header, batch_size: int) -> Iterator[Store]:
         OutputError: the file cannot be written, or another process is writing it.
     """
     part = partial_of(path)
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder. Choose the path of a file for the soft labels.")
     with _written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = part.open("r+b" if part.exists() else "x+b")

@@ -186,8 +186,8 @@ def _check_teacher(where: str, member: AnyMember, header: Header) -> None:
         )
     if weights and header.weights != weights:
         raise ConfigError(
-            f"{where} has the answers of {teacher} with other weights ({header.weights[:12]}) than those "
-            f"named here ({weights[:12]}). Store the answers of these, or name the others; pretrained: False "
+            f"{where} has the answers of {teacher} with other weights ({header.weights[:20]}) than those "
+            f"named here ({weights[:20]}). Store the answers of these, or name the others; pretrained: False "
             "does not say which."
         )
 

@@ -81,6 +81,7 @@ def test_arguments_are_accepted(words: list[str]) -> None:
         measure_duplicates,
         plot_training,
         profile_step,
+        store_soft_labels,
     )
 
     program = next((word for word in words if word.startswith("tools/") or word == "ppghost"), "make")
@@ -104,6 +105,9 @@ def test_arguments_are_accepted(words: list[str]) -> None:
         assert plot_training.parse_arguments(arguments).runs
     elif program == "tools/profile_step.py":
         assert profile_step.parse_arguments(arguments).config
+        _check_overrides(arguments)
+    elif program == "tools/store_soft_labels.py":
+        assert store_soft_labels.parse_arguments(arguments).output
         _check_overrides(arguments)
     else:
         assert words[0] == "make"
