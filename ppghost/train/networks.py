@@ -23,7 +23,7 @@ from ppghost.train.task import Classify, Task
 from ppghost.train.teachers import Teachers, is_foreign
 from ppghost.zoo import build_model, get_card
 from ppghost.zoo.factory import load_pretrained
-from ppghost.zoo.weights import fetch_url, is_url, load_weights, read_any_weights
+from ppghost.zoo.weights import load_weights, local_weights, read_weights
 
 _LOG = logging.getLogger(__name__)
 _Value = TypeVar("_Value")
@@ -62,7 +62,7 @@ def build_task(
         features=watched_features(config.Loss.Train),
     )
     if weights and not resuming:
-        load_weights(members, fetch_url(weights) if is_url(weights) else weights)
+        load_weights(members, local_weights(weights))
     check_finite(members)
     losses = build_distillation_loss(config.Loss.Train)
     answers = StoredAnswers(open_stored(config))
@@ -169,7 +169,7 @@ def build_finished_net(config: Config) -> nn.Layer:
         use_ssld=arch.use_ssld,
     )
     if weights is not None and isinstance(config.Arch, DistillationModel):
-        state = read_any_weights(weights)
+        state = read_weights(local_weights(weights))
         load_weights(net, own_weights(state, config.Arch.infer_model_name) or state)
     elif weights is not None:
         load_pretrained(net, card, weights, fine_tuning=False)

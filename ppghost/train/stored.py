@@ -30,7 +30,7 @@ from ppghost.errors import ConfigError
 from ppghost.train.distillation import watched_features
 from ppghost.train.teachers import check_softmax_losses
 from ppghost.vision.op import describe
-from ppghost.zoo.weights import read_any_weights
+from ppghost.zoo.weights import local_weights, read_weights
 
 
 class StoredAnswers:
@@ -220,7 +220,7 @@ def identity_of(member: AnyMember) -> tuple[str, str]:
     if not member.pretrained:
         return member.name, ""
     digest = hashlib.sha256()
-    for key, array in sorted(read_any_weights(member.pretrained).items()):
+    for key, array in sorted(read_weights(local_weights(member.pretrained)).items()):
         digest.update(f"{key} {array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return member.name, digest.hexdigest()

@@ -33,7 +33,7 @@ from ppghost.vision.checks import read_number
 from ppghost.vision.decode import DecodeImage
 from ppghost.vision.normalize import IMAGENET_MEAN, IMAGENET_STD, NormalizeImage
 from ppghost.zoo import get_card, list_models
-from ppghost.zoo.weights import fetch_url, is_url, load_weights
+from ppghost.zoo.weights import load_weights, local_weights
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ class Teachers:
             raise ConfigError(f"Arch.models: {member.name} cannot be built: {error}") from error
         if isinstance(member.pretrained, str) and not resuming:
             source = member.pretrained
-            load_weights(net, fetch_url(source) if is_url(source) else source)
+            load_weights(net, local_weights(source))
         _check_is_classifier(net, member, self._config.Global.image_shape)
         return net
 

@@ -16,7 +16,7 @@ from paddle import nn
 
 from ppghost.errors import GhostError, suggest
 from ppghost.zoo.card import Card, get_card
-from ppghost.zoo.weights import LoadReport, fetch_url, fetch_weights, is_url, load_weights
+from ppghost.zoo.weights import LoadReport, fetch_weights, load_weights, local_weights
 
 logger = logging.getLogger(__name__)
 
@@ -115,5 +115,4 @@ def load_pretrained(
     """
     if not isinstance(source, (str, os.PathLike)) or not os.fspath(source):
         raise GhostError(f"pretrained is {source!r}; it must be True, False, a path or an address.")
-    path = fetch_url(source) if isinstance(source, str) and is_url(source) else source
-    return load_weights(net, path, classifier=card.classifier if fine_tuning else None)
+    return load_weights(net, local_weights(source), classifier=card.classifier if fine_tuning else None)

@@ -232,9 +232,12 @@ def read_weights(path: Union[str, os.PathLike[str]]) -> State:
     return {key: _as_array(file, key, value) for key, value in content.items() if key != _NAME_TABLE}
 
 
-def read_any_weights(source: Union[str, os.PathLike[str]]) -> State:
-    """Read the weight file at a path or an address; raises as `fetch_url` and `read_weights` do."""
-    return read_weights(fetch_url(source) if isinstance(source, str) and is_url(source) else source)
+def local_weights(source: Union[str, os.PathLike[str]]) -> Union[str, os.PathLike[str]]:
+    """Return a path as it is, and where the weights at an address are once they are fetched.
+
+    Raises as `fetch_url`.
+    """
+    return fetch_url(source) if isinstance(source, str) and _is_url(source) else source
 
 
 def load_weights(
@@ -285,7 +288,7 @@ def load_weights(
     return report
 
 
-def is_url(text: str) -> bool:
+def _is_url(text: str) -> bool:
     """Say whether `text` is an address that `fetch_url` takes."""
     return text.startswith(_SCHEMES)
 
@@ -377,7 +380,7 @@ def _mirrored(url: str) -> str:
     if not mirror:
         return url
     tree_path = urlsplit(url).path
-    if is_url(mirror):
+    if _is_url(mirror):
         return mirror + tree_path
     folder = Path(mirror).expanduser().resolve()
     in_tree = folder / tree_path.lstrip("/")
