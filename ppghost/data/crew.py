@@ -187,6 +187,8 @@ def _serve(reader: Reader, pipe: Connection, other_end: Connection, shared: bool
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+    # Paddle's launcher sends SIGTERM to the whole group; the parent needs its workers until it has saved.
+    os.setpgrp()
     # While this end were open, the death of the parent would not end the pipe.
     other_end.close()
     # OpenCV's threads did not survive the fork, and the workers share the cores already. Zero runs without

@@ -11,6 +11,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import signal
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -131,13 +133,24 @@ def prepare_device(config: Config) -> None:
     device = config.Global.device
     try:
         paddle.set_device(device)
-        paddle.disable_signal_handler()  # it would dump a C++ stack where a user stops a program
+        _disable_paddles_handlers()
     except (ValueError, RuntimeError, OSError) as error:
         raise ConfigError(
             f"Global.device is '{device}', which this Paddle {paddle.__version__} cannot use: {error}. "
             "Use -o Global.device=cpu, or install the paddlepaddle package for the device."
         ) from error
     dist.init()
+
+
+def _disable_paddles_handlers() -> None:
+    """Take Paddle's handlers of signals away: they dump a C++ stack where a user stops a program.
+
+    With them Paddle takes away that of SIGTERM that a program has set; it is set again.
+    """
+    ours = signal.getsignal(signal.SIGTERM)
+    paddle.disable_signal_handler()
+    if ours is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, ours)
 
 
 class _Evaluator:
