@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from small_runs import REFERENCE, small_overrides, weights_of
+from small_runs import REFERENCE, assert_same_change, small_overrides, weights_of
 from test_distillation import DISTILL
+from test_distillation_teachers import exported as exported  # a fixture, found by its name
 from trajectory import write_calm_weights
 
 from ppghost.config import Config
@@ -157,6 +158,45 @@ def test_a_run_from_a_file_goes_on_bit_for_bit(
     whole = weights_of(tmp_path / "output" / "latest")
     for name, value in weights_of(folders[1] / "latest").items():
         np.testing.assert_array_equal(whole[name], value, err_msg=name)
+
+
+def test_two_processes_learn_from_the_file_as_one_does(
+    pictures: Path, teacher: Path, answers: Path, tmp_path: Path
+) -> None:
+    def run(size: int, output: Path, *launcher: str) -> dict[str, np.ndarray]:
+        more = (from_file(answers), "Global.epochs=2", f"DataLoader.Train.sampler.batch_size={size}")
+        words = [
+            word for one in small_overrides(pictures, output, *taught(teacher), *more) for word in ("-o", one)
+        ]
+        program = [str(ROOT / "tools/train.py"), "-c", str(REFERENCE / "trajectory.yaml"), *words]
+        subprocess.run([sys.executable, *launcher, *program], capture_output=True, check=True, timeout=900)
+        return weights_of(output / "latest")
+
+    alone = run(20, tmp_path / "one")
+    gloo = ("-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo")
+    both = run(10, tmp_path / "two", *gloo, "--log_dir", str(tmp_path / "logs"))
+    before = {f"Student.{name}": value for name, value in weights_of(teacher.with_name("student")).items()}
+    assert_same_change(before, alone, both)
+
+
+def test_an_exported_teacher_answers_as_its_network(
+    small_config: Callable[..., Config],
+    teacher: Path,
+    answers: Path,
+    exported: tuple[Path, Path],
+    tmp_path: Path,
+) -> None:
+    member = {"name": "artifact", "path": str(exported[1]), "engine": "ghost", "threads": 1}
+    given = f"Arch.models.0.Teacher={member}"
+    order = prepare(small_config(*taught(teacher, given)), teacher=None, views=VIEWS, top_k=10)
+    store(order, tmp_path / "answers", progress=quiet)
+    own, network = SoftLabels(tmp_path / "answers"), SoftLabels(answers)
+    for view in (1, 2):
+        shares = [np.exp(labels.logits(view, np.arange(40))) for labels in (own, network)]
+        np.testing.assert_allclose(*shares, atol=1e-3)
+    assert plan(small_config(*taught(teacher, given, from_file(tmp_path / "answers"))))
+    with pytest.raises(GhostError, match="the answers of GhostNet_x0_5, but the teacher is teacher"):
+        plan(small_config(*taught(teacher, given, from_file(answers))))
 
 
 def test_what_a_run_does_and_costs_is_told(
