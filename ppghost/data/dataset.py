@@ -16,7 +16,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from ppghost.config import loading
-from ppghost.data.lists import PictureList, check_labels, check_one_label, check_presence, read_list
+from ppghost.data.lists import (
+    PictureList,
+    check_distinct,
+    check_labels,
+    check_one_label,
+    check_presence,
+    read_list,
+)
 from ppghost.data.sampler import PictureSize
 from ppghost.errors import DataError
 from ppghost.files import sha256_of
@@ -223,7 +230,7 @@ def resized(op: Any, size: tuple[int, int]) -> Any:
     return dataclasses.replace(op, size=size)
 
 
-def build_samples(spec: Any, *, class_num: int, seed: int, training: bool) -> Samples:
+def build_samples(spec: Any, *, class_num: int, seed: int, training: bool, distinct: bool = False) -> Samples:
     """Return the samples that a dataset section describes.
 
     Args:
@@ -231,13 +238,15 @@ def build_samples(spec: Any, *, class_num: int, seed: int, training: bool) -> Sa
         class_num: labels have to be less than this.
         seed: what `sample_per_label` of the CIFAR sets draws from.
         training: bear with a few missing pictures.
+        distinct: refuse lists that name a picture again, with whatever label.
 
     Raises:
-        DataError: folder, list or archive is missing or broken, or a label is outside `class_num`.
+        DataError: folder, list or archive is missing or broken, or a label is outside `class_num`,
+            or a picture is listed again.
     """
     if isinstance(spec, loading.MixDataset):
         parts = [
-            build_samples(part, class_num=class_num, seed=seed, training=training)
+            build_samples(part, class_num=class_num, seed=seed, training=training, distinct=distinct)
             for part in spec.datasets_config
         ]
         return MixedSamples(tuple(parts))
@@ -254,7 +263,7 @@ def build_samples(spec: Any, *, class_num: int, seed: int, training: bool) -> Sa
         relabel=getattr(spec, "relabel", False),
     )
     check_labels(pictures, class_num)
-    check_one_label(pictures)
+    (check_distinct if distinct else check_one_label)(pictures)
     check_presence(pictures, training=training)
     return ListedPictures(pictures, spec.transform_ops)
 

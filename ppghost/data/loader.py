@@ -356,6 +356,7 @@ def build_loader(
     epochs: int,
     class_num: int,
     training: bool,
+    distinct: bool = False,
     views: Optional[Views] = None,
 ) -> Loader:
     """Return the loader of a split.
@@ -369,6 +370,7 @@ def build_loader(
         epochs: `Global.epochs`.
         class_num: `Arch.class_num`.
         training: what the loader is for.
+        distinct: refuse lists that name a picture again.
         views: drawings of each picture that the epochs take in turn; None draws anew in every epoch. The
             order of the pictures is that of the epoch either way.
 
@@ -376,7 +378,9 @@ def build_loader(
         DataError: pictures, lists or labels are missing or wrong.
         ConfigError: the sampler cannot do what is asked.
     """
-    samples = build_samples(split.dataset, class_num=class_num, seed=seed, training=training)
+    samples = build_samples(
+        split.dataset, class_num=class_num, seed=seed, training=training, distinct=distinct
+    )
     counts = (
         tuple(len(part) for part in samples.parts) if isinstance(samples, MixedSamples) else (len(samples),)
     )

@@ -54,6 +54,8 @@ def open_data(config: Config, *, training: bool) -> Loader:
         epochs=config.Global.epochs,
         class_num=config.shipped.class_num,
         training=training,
+        # Unlabelled pictures come from many places; a repeated one is a mistake, no weight for a rare class.
+        distinct=training and isinstance(config.Arch, DistillationModel),
         views=views_of(config) if training else None,
     )
     if training:

@@ -14,7 +14,7 @@ from test_distillation import DISTILL
 from trajectory import write_calm_weights
 
 from ppghost.config import Config
-from ppghost.errors import ConfigError
+from ppghost.errors import ConfigError, DataError
 from ppghost.train.checkpoint import read_checkpoint
 from ppghost.train.networks import build_task
 from ppghost.train.plan import open_data, plan
@@ -202,3 +202,15 @@ def test_losses_that_need_one_class_refuse_mixed_pictures_before_the_first_step(
     listed = f"Loss.Train=[{loss}'model_name_pairs': [['Student', 'Teacher']]}}}}]"
     with pytest.raises(ConfigError, match=r"needs one right class .* \(MixupOperator\) mixes the labels"):
         plan(small_config(*taught(calm, listed, batch_ops(MIXUP))))
+
+
+def test_a_list_that_names_a_picture_again_is_refused_before_the_first_step(
+    calm: Path, small_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    whole = Path(small_config().DataLoader.Train.dataset.cls_label_path).read_text()
+    listed = tmp_path / "twice.txt"
+    listed.write_text(whole + whole.splitlines()[0] + "\n")
+    again = f"DataLoader.Train.dataset.cls_label_path={listed}"
+    with pytest.raises(DataError, match="stands in line 1 already.*Keep one line for each picture"):
+        plan(small_config(*taught(calm, again)))
+    assert plan(small_config(again))  # a network alone may see rare classes more often
