@@ -8,6 +8,7 @@ sees the first view, epoch 2 the second, and after the last one the first again.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ def store_soft_labels(options: argparse.Namespace) -> int:
     """Let the teacher answer, and write."""
     config = load_from_arguments(options.config, options.override, arch_names=list_models())
     path = Path(options.output).expanduser()
-    if path.exists() and not options.replace:
+    if os.path.exists(path) and not options.replace:
         raise OutputError(f"{path} exists already. Add --replace, or choose another file.")
     from ppghost.plugin import find_theirs
     from ppghost.train.storing import prepare, store

@@ -32,6 +32,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ _MARK = "ppghost_soft_labels"
 _MISSING = 0xFFFF
 _ALIGNMENT = 64
 _LONGEST_HEADER = 1 << 20
+_MOST_CLASSES = 1 << 24
 _CHUNK = 1 << 22
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -233,7 +235,7 @@ class SoftLabels:
 
 
 def _absent(path: Path) -> str:
-    if partial_of(path).exists():
+    if os.path.exists(partial_of(path)):
         return (
             f"The soft labels {path} are not finished: {partial_of(path)} is there. Repeat the command that "
             "began it, tools/store_soft_labels.py goes on where it stopped."
@@ -243,6 +245,8 @@ def _absent(path: Path) -> str:
 
 def _read_header(path: Path) -> Header:
     """Return the header of a file; raises OSError, too."""
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep us waiting
+        raise DataError(f"{path} is a folder or a device. Give a file that tools/store_soft_labels.py wrote.")
     with path.open("rb") as stream:
         line = stream.readline(_LONGEST_HEADER)
     header = _parsed(line, path)
@@ -279,7 +283,9 @@ def _checked(fields: Mapping[str, Any]) -> Optional[Header]:
         and isinstance(ops, list)
         and all(isinstance(text, str) for text in (*texts, *ops))
     )
-    if not is_typed or min(numbers[:4]) < 1 or fields["kept"] > fields["classes"] or fields["seed"] < 0:
+    if not is_typed or min(numbers[:4]) < 1 or fields["seed"] < 0:
+        return None
+    if not fields["kept"] <= fields["classes"] <= _MOST_CLASSES:
         return None
     return Header(**{**fields, "ops": tuple(ops)})
 
@@ -335,12 +341,12 @@ def storing(path: Path, header: Header, batch_size: int) -> Iterator[Store]:
         OutputError: the file cannot be written, or another process is writing it.
     """
     part = partial_of(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise OutputError(f"{path} is a folder. Choose the path of a file for the soft labels.")
     with _written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = part.open("r+b" if part.exists() else "x+b")
-    with stream:
+    with _closing(stream, path):
         _claim(stream, part)
         done = _done(part, header, batch_size)
         with _written(path):
@@ -360,7 +366,20 @@ def _written(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
+        raise OutputError(
+            f"Cannot write {path}: {error.strerror or error}. What is done is kept: mend that and repeat the "
+            "command, or choose another place."
+        ) from error
+
+
+@contextmanager
+def _closing(stream: BinaryIO, path: Path) -> Iterator[None]:
+    """Close a file at the end, which on a full disk fails as the last write did."""
+    try:
+        yield
+    finally:
+        with _written(path):
+            stream.close()
 
 
 def _claim(stream: BinaryIO, part: Path) -> None:
@@ -372,6 +391,11 @@ def _claim(stream: BinaryIO, part: Path) -> None:
         is_ours = os.path.samestat(os.fstat(stream.fileno()), part.stat())
     except (BlockingIOError, FileNotFoundError):  # the other has it, or has just finished it
         is_ours = False
+    except OSError as error:
+        raise OutputError(
+            f"{part} cannot be locked against a second writer: {error.strerror}. Choose a place on another "
+            "disk; the finished file can be moved."
+        ) from error
     if not is_ours:
         raise OutputError(f"Another process is writing {part}. Wait for it, or choose another file.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import re
 from collections.abc import Callable
@@ -33,6 +34,9 @@ from ppghost.data.soft_labels import (
 from ppghost.errors import DataError, OutputError
 
 from . import pictures
+
+resource = pytest.importorskip("resource", reason="soft labels are written on Linux and macOS")
+fcntl = pytest.importorskip("fcntl", reason="soft labels are written on Linux and macOS")
 
 FINEST = 0.5 / STEPS
 """How far a stored logarithm may be from its own."""
@@ -179,6 +183,32 @@ def test_two_processes_do_not_write_one_file(tmp_path: Path) -> None:
     SoftLabels(path).check()
 
 
+def test_a_full_disk_is_told_and_what_was_done_is_gone_on_from(tmp_path: Path) -> None:
+    header = header_for(9, 2, count=3000)
+    records, path = contents(header), tmp_path / "answers"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # No file may be larger: a write then fails as on a full disk, and so does closing what it left.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (header.file_bytes // 2, before[1]))
+    try:
+        with pytest.raises(OutputError, match="repeat the command"):
+            write(path, header, records, batch=1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert partial_of(path).stat().st_size > len(header.line)
+    assert not path.exists()
+    write(path, header, records, batch=1000)
+    SoftLabels(path).check()
+
+
+def test_a_disk_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OutputError, match="another disk"), storing(tmp_path / "answers", header_for(9, 2), 2):
+        pass
+
+
 def test_a_folder_is_no_file_to_write_to(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="folder"), storing(tmp_path, header_for(9, 2), 2):
         pass
@@ -198,6 +228,8 @@ def changed(content: bytes, header: Header, how: str) -> bytes:
         return content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
     if how == "other classes":
         return content.replace(b'"kept": 2', b'"kept": 3')
+    if how == "more classes than numbers are for":
+        return dataclasses.replace(header, classes=10**11, kept=10**11).line + content
     if how == "other format":
         return content.replace(b'"ppghost_soft_labels": %d' % FORM, b'"ppghost_soft_labels": 9')
     return {"a picture": b"\x89PNG\r\n\x1a\n", "a list": b"[1, 2]\n", "other JSON": b"{}\n"}[how]
@@ -210,6 +242,7 @@ DAMAGES = {
     "one bit": "damaged",
     "other classes": "bytes, but should have",
     "other format": "format 9; this version reads format 1",
+    "more classes than numbers are for": "no file of soft labels",
     "a picture": "no file of soft labels",
     "a list": "no file of soft labels",
     "other JSON": "no file of soft labels",
@@ -234,6 +267,12 @@ def test_no_bytes_are_taken_for_soft_labels_by_mistake(
     path.write_bytes(b'{"ppghost_soft_labels": 1, ' + content)
     with pytest.raises(DataError, match="no file of soft labels"):
         SoftLabels(path)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "answers")
+    with pytest.raises(DataError, match="Give a file"):
+        SoftLabels(tmp_path / "answers")
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
