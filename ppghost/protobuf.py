@@ -18,8 +18,7 @@ def read_fields(data: memoryview) -> Iterator[tuple[int, Value]]:
     """Yield the number and the content of each field of a message.
 
     Raises:
-        ValueError: a field is cut off or of a kind that does not exist.
-        IndexError: a number is cut off.
+        ValueError: a field or a number is cut off, or of a kind that does not exist.
     """
     for number, value, _ in read_pieces(data):
         yield number, value
@@ -29,8 +28,7 @@ def read_pieces(data: memoryview) -> Iterator[tuple[int, Value, memoryview]]:
     """Yield the number, the content and the whole encoding of each field of a message.
 
     Raises:
-        ValueError: a field is cut off or of a kind that does not exist.
-        IndexError: a number is cut off.
+        ValueError: a field or a number is cut off, or of a kind that does not exist.
     """
     position = 0
     while position < len(data):
@@ -89,6 +87,8 @@ def _varint(data: memoryview, position: int) -> tuple[int, int]:
     """Return the number that begins at `position`, and where it ends."""
     number = shift = 0
     while True:
+        if position == len(data):
+            raise ValueError("a number that is cut off")
         byte = data[position]
         number |= (byte & 0x7F) << shift
         position, shift = position + 1, shift + 7

@@ -305,7 +305,7 @@ def decode_response(message: bytes) -> Told:
                 err_msg = _text(content)
             elif number in (_RESPONSE_KEY, _RESPONSE_VALUE):
                 (keys if number == _RESPONSE_KEY else values).append(_text(content))
-    except (ValueError, IndexError) as error:
+    except ValueError as error:
         raise ServiceError(f"The service's gRPC message cannot be read: {error}.") from error
     return {"err_no": err_no, "err_msg": err_msg, "key": keys, "value": values}
 

@@ -69,7 +69,7 @@ def read_onnx_header(path: Path) -> OnnxHeader:
         return _header(memoryview(path.read_bytes()))
     except OSError as error:
         raise ArtifactError(f"The model '{path}' cannot be read: {error.strerror or error}.") from error
-    except (ValueError, IndexError) as error:
+    except ValueError as error:
         raise ArtifactError(f"'{path}' is no ONNX file, or was cut off: {error}.") from error
 
 

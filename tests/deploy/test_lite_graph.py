@@ -83,6 +83,6 @@ def test_a_written_message_reads_back(fields: list[tuple[int, Any]]) -> None:
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     try:
         whole = b"".join(bytes(piece) for _, _, piece in read_pieces(memoryview(data)))
-    except (ValueError, IndexError):
+    except ValueError:
         return
     assert whole == data

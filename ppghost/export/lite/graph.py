@@ -39,7 +39,7 @@ def with_linear_layers_as_mul(program: bytes) -> bytes:
             else bytes(whole)
             for number, value, whole in read_pieces(memoryview(program))
         ]
-    except (ValueError, IndexError) as error:
+    except (ValueError, KeyError) as error:
         raise ArtifactError(f"The graph is no .pdmodel program: {error}. Export the model again.") from error
     return b"".join(pieces)
 
