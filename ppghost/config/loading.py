@@ -238,9 +238,14 @@ class MixDataset:
             raise ValueError("MultiScaleDataset cannot be mixed: its sampler serves one dataset")
 
 
+def parts_of(dataset: Any) -> tuple[Any, ...]:
+    """Return the datasets of a mix, or the dataset itself."""
+    return dataset.datasets_config if isinstance(dataset, MixDataset) else (dataset,)
+
+
 def transform_ops_of(dataset: Any) -> Iterator[Any]:
     """Yield the ops of a dataset, those of the parts of a mix one after the other."""
-    for part in getattr(dataset, "datasets_config", (dataset,)):
+    for part in parts_of(dataset):
         yield from getattr(part, "transform_ops", ())
 
 

@@ -21,7 +21,7 @@ from paddle import Tensor
 
 from ppghost.artifact import read_artifact
 from ppghost.config import Config
-from ppghost.config.loading import MixSampler, MultiScaleSampler, RASampler
+from ppghost.config.loading import MixSampler, MultiScaleSampler, RASampler, parts_of
 from ppghost.config.sections import AnyMember, DistillationModel, ExportedTeacher
 from ppghost.data.dataset import Samples
 from ppghost.data.reader import Views
@@ -116,7 +116,7 @@ def check_stored(config: Config) -> None:
                 "classes."
             )
         _check_teacher(where, member, header)
-        check_sublayers(config, name, where)
+        _check_sublayers(config, name, where)
         check_softmax_losses(config, name, f"{where} has shares", "let the teacher answer live")
         file.check()
 
@@ -192,7 +192,7 @@ def _check_teacher(where: str, member: AnyMember, header: Header) -> None:
         )
 
 
-def check_sublayers(config: Config, name: str, where: str) -> None:
+def _check_sublayers(config: Config, name: str, where: str) -> None:
     """Check that no loss compares what a teacher without layers computed inside.
 
     Raises:
@@ -229,10 +229,8 @@ def identity_of(member: AnyMember) -> tuple[str, str]:
 def ops_of(config: Config) -> tuple[str, ...]:
     """Return what happens to a picture of `DataLoader.Train`, in words that tell every difference."""
     assert config.DataLoader.Train is not None, "checked before"
-    dataset = config.DataLoader.Train.dataset
-    parts = getattr(dataset, "datasets_config", (dataset,))
     return tuple(
         text
-        for part in parts
+        for part in parts_of(config.DataLoader.Train.dataset)
         for text in (type(part).__name__, *(json.dumps(describe(op)) for op in part.transform_ops))
     )

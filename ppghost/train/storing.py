@@ -61,7 +61,8 @@ def prepare(config: Config, *, teacher: Optional[str], views: int, top_k: int) -
         top_k: how many classes of an answer are kept, at most.
 
     Raises:
-        GhostError: there is no such teacher, its answers cannot be stored, or the pictures cannot be read.
+        GhostError: there is no such teacher, its answers cannot be stored, or the pictures cannot be read
+            or are listed again.
     """
     chosen = find_teacher(config, teacher)
     check_can_be_stored(config)
@@ -76,6 +77,7 @@ def prepare(config: Config, *, teacher: Optional[str], views: int, top_k: int) -
         epochs=views,
         class_num=config.shipped.class_num,
         training=True,
+        distinct=True,  # as the training that reads the file
     )
     assert isinstance(config.Arch, DistillationModel), "it has a teacher"
     name, weights = identity_of(config.Arch.members[chosen])

@@ -13,7 +13,7 @@ House: imports paddle, the config room, artifacts and how they are opened; not t
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Callable, Optional
@@ -25,6 +25,7 @@ from paddle import Tensor, nn
 from ppghost.artifact import Artifact, read_artifact
 from ppghost.config import Config
 from ppghost.config.distillation import DistillationDistanceLoss, DistillationDMLLoss
+from ppghost.config.loading import parts_of
 from ppghost.config.sections import Arch, DistillationModel, ExportedTeacher
 from ppghost.errors import ConfigError
 from ppghost.export.target import load_target
@@ -227,17 +228,25 @@ def check_exported(config: Config, name: str, artifact: Artifact) -> None:
             f"{where} was exported for pictures of {list(artifact.facts.input_shape)}, but DataLoader.Train "
             f"changes their size ({told}). Give the teacher as weights, or keep one size."
         )
-    own = _levels(artifact.pipeline.ops)
-    given = _levels(getattr(train.dataset, "transform_ops", ())) if train else own
+    for part in parts_of(train.dataset) if train else ():
+        _check_levels(where, _levels(artifact.pipeline.ops), _levels(part.transform_ops))
+    if artifact.facts.output == "probabilities":
+        remedy = "take the teacher's weights instead of its export"
+        check_softmax_losses(config, name, f"{where} gives probabilities", remedy)
+
+
+def _check_levels(where: str, own: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Check that a dataset is prepared as an exported teacher was; both as `_levels` returns them.
+
+    Raises:
+        ConfigError: it is not.
+    """
     for what, value in own.items():
         if not np.allclose(given[what], value, rtol=1e-6, atol=0):
             raise ConfigError(
                 f"{where} was exported for pictures with {what} {value}, but DataLoader.Train prepares them "
                 f"with {given[what]}; its answers would be of no use. Write the same in both."
             )
-    if artifact.facts.output == "probabilities":
-        remedy = "take the teacher's weights instead of its export"
-        check_softmax_losses(config, name, f"{where} gives probabilities", remedy)
 
 
 def _levels(ops: Sequence[Any]) -> dict[str, Any]:

@@ -164,6 +164,31 @@ def test_an_export_refuses_pictures_whose_size_changes(
     plan(small_config(*taught_by(exported[1], grows[0].replace(crop, same), grows[1])))
 
 
+def test_an_export_learns_of_every_dataset_of_a_mix_how_it_is_prepared(
+    exported: tuple[Path, Path], small_config: Callable[..., Config]
+) -> None:
+    alone = small_config().DataLoader.Train.dataset
+    part = {
+        "name": "ImageNetDataset",
+        "image_root": alone.image_root,
+        "cls_label_path": alone.cls_label_path,
+        "transform_ops": [
+            {"DecodeImage": {}},
+            {"CropImage": {"size": 32}},
+            {"NormalizeImage": {"order": ""}},
+        ],
+    }
+    other = {**part, "transform_ops": [*part["transform_ops"][:2], {"NormalizeImage": {"mean": [0.5] * 3}}]}
+
+    def mix(*parts: object) -> tuple[str, ...]:
+        mixed = {"name": "MixDataset", "datasets_config": [*parts]}
+        return taught_by(exported[1], f"DataLoader.Train.dataset={mixed}")
+
+    assert plan(small_config(*mix(part, part)))
+    with pytest.raises(ConfigError, match=r"exported for pictures with mean .*0\.485.* with \(0\.5, 0\.5"):
+        plan(small_config(*mix(part, other)))
+
+
 # ------------------------------------------------------------------------------------------ another zoo
 
 

@@ -203,10 +203,8 @@ def test_what_a_run_does_and_costs_is_told(
     small_config: Callable[..., Config], teacher: Path, answers: Path
 ) -> None:
     config = small_config(*taught(teacher, from_file(answers), "Global.epochs=1"))
-    assert (
-        f"Teacher: GhostNet_x0_5 (frozen): stored, 5 of 5 classes, 2 view(s) of 40 pictures, {answers}"
-        in (plan(config))
-    )
+    told = f"Teacher: GhostNet_x0_5 (frozen): stored, 5 of 5 classes, 2 view(s) of 40 pictures, {answers}"
+    assert told in plan(config)
     cost = estimate(config)
     assert (cost.teacher_macs, cost.teacher_seconds) == (0, 0.0)
     assert cost.student_macs > 0
@@ -323,6 +321,16 @@ def test_what_cannot_be_stored_is_refused(
     *overrides, sentence = NOT_STORED[case]
     with pytest.raises(GhostError, match=re.compile(sentence)):
         prepare(small_config(*taught(teacher, *overrides)), teacher=None, views=1, top_k=10)
+
+
+def test_a_list_that_training_would_refuse_is_not_stored(
+    pictures: Path, small_config: Callable[..., Config], teacher: Path, tmp_path: Path
+) -> None:
+    lines = (pictures / "list.txt").read_text().splitlines(keepends=True)
+    (tmp_path / "twice.txt").write_text("".join([*lines, lines[0]]))
+    again = f"DataLoader.Train.dataset.cls_label_path={tmp_path / 'twice.txt'}"
+    with pytest.raises(GhostError, match="stands in line 1 already"):
+        prepare(small_config(*taught(teacher, again)), teacher=None, views=1, top_k=10)
 
 
 # ------------------------------------------------------------------------------------------ bad input
