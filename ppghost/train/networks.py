@@ -69,13 +69,18 @@ def build_task(
     return Distill(members, arch.infer_model_name, losses, forward=wrapped(members), stored=answers)
 
 
+def broken_weights(net: nn.Layer) -> list[str]:
+    """Return the names of the weights and statistics that are NaN or infinite somewhere."""
+    return [name for name, tensor in net.state_dict().items() if not bool(tensor.isfinite().all())]
+
+
 def check_finite(net: nn.Layer) -> None:
     """Make sure that the weights that a run begins with are numbers.
 
     Raises:
         WeightsError: they are not.
     """
-    broken = [name for name, tensor in net.state_dict().items() if not bool(tensor.isfinite().all())]
+    broken = broken_weights(net)
     if broken:
         raise WeightsError(
             f"{len(broken)} of the weights that were loaded are NaN or infinite, the first is {broken[0]}. "

@@ -40,7 +40,7 @@ from ppghost.train.log import Meters, epoch_line
 from ppghost.train.loop import Evaluation, Interrupted, Learner, Reporter, Silent, evaluate
 from ppghost.train.losses import build_loss
 from ppghost.train.metrics import build_metrics
-from ppghost.train.networks import build_finished_net, build_task, own_weights
+from ppghost.train.networks import broken_weights, build_finished_net, build_task, own_weights
 from ppghost.train.optim import build_optimizers, load_states
 from ppghost.train.plan import batch_sentence, check_recipe, open_data, pace_of, plan
 from ppghost.train.profile import StepProfiler
@@ -258,7 +258,7 @@ class _Run:
         try:
             self.output_dir.mkdir(parents=True, exist_ok=True)
             probe.write_bytes(b"")
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # machines that share the folder may have equal ids
         except OSError as error:
             raise OutputError(
                 f"Global.output_dir is '{self.output_dir}', which cannot be written: {error.strerror}. "
@@ -411,7 +411,7 @@ class _Run:
 
     def check_weights(self, epoch: int) -> None:
         """Make sure that no broken weights overwrite good ones: the last gradient may be what broke them."""
-        broken = [name for name, tensor in self.net.state_dict().items() if not bool(tensor.isfinite().all())]
+        broken = broken_weights(self.net)
         if broken:
             raise TrainingError(
                 f"After epoch {epoch}, {len(broken)} weights are NaN or infinite, the first is {broken[0]}. "
