@@ -143,10 +143,11 @@ def check_distinct(pictures: PictureList) -> None:
     Raises:
         DataError: one is; the message names both lines.
     """
-    for index, first in repeated_pictures(pictures):
+    repeated = repeated_pictures(pictures)
+    if repeated:
         raise DataError(
-            f"{_told_twice(pictures, index, first)} Keep one line for each picture, so that none "
-            "counts twice."
+            f"{_told_twice(pictures, *repeated[0])} Keep one line for each picture, so that none counts "
+            "twice."
         )
 
 
@@ -166,10 +167,11 @@ def check_one_label(pictures: PictureList) -> None:
     if repeated:
         index, _ = repeated[0]
         logger.warning(
-            "%s: '%s' is listed again, as are %d more; such pictures count as often as they are listed.",
+            "%d line(s) name a picture again, %s is the first ('%s'); such pictures count as often as they "
+            "are listed.",
+            len(repeated),
             pictures.place(index),
             pictures.name(index),
-            len(repeated) - 1,
         )
 
 

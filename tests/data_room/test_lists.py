@@ -139,7 +139,8 @@ def test_a_picture_with_two_labels_is_refused_and_one_listed_twice_is_told(
     assert not caplog.text
     twice = read(tmp_path, "a.jpg 1\nb.jpg 1\n\na.jpg 1\nb.jpg 1\n")
     check_one_label(twice)
-    assert "list.txt:4: 'a.jpg' is listed again, as are 1 more" in caplog.text
+    assert "list.txt:4 is the first ('a.jpg')" in caplog.text
+    assert "2 line(s) name a picture again" in caplog.text
     mixed = read(tmp_path, "a.jpg 1\nb.jpg 1\na.jpg 1\nb.jpg 0\n")
     with pytest.raises(
         DataError, match="list.txt:4: 'b.jpg' stands in line 2 already, with label 1; here it"
