@@ -32,6 +32,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import sys
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -302,6 +303,7 @@ class Store:
     """An unfinished file; `storing` makes it.
 
     Attributes:
+        digest: SHA-256 of header and records so far.
         done: how many records it holds.
     """
 
@@ -384,7 +386,11 @@ def _closing(stream: BinaryIO, path: Path) -> Iterator[None]:
 
 def _claim(stream: BinaryIO, part: Path) -> None:
     """Make sure that no other process writes the file; the system forgets the claim when a process dies."""
-    import fcntl  # not on Windows, where files can still be read
+    if sys.platform == "win32":
+        raise OutputError(
+            "Soft labels cannot be stored on Windows. Store them elsewhere; they can be read here."
+        )
+    import fcntl
 
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
