@@ -32,8 +32,8 @@ import dataclasses
 import hashlib
 import json
 import os
-import sys
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
