@@ -2,19 +2,21 @@
 
 Paddle's launcher ends all processes when one dies. Its own --max_restart needs an etcd server; this program
 needs none. It is for one machine, or runs on each of several with the same words. Ctrl-C is passed on, so
-that the training saves. A training that says twice that it cannot be done as asked (exit code 2) is left.
+that the training saves; so is, on Linux, the death of this program. A training that says twice that it cannot
+be done as asked (exit code 2) is left.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Optional
+from typing import Callable, Optional
 
 # A checkout works without being installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -23,6 +25,8 @@ from ppghost.cli.console import EXIT_INTERRUPTED  # noqa: E402 - the checkout mu
 
 LAUNCHER = (sys.executable, "-m", "paddle.distributed.launch")
 EXIT_MISUSED = 2
+PR_SET_PDEATHSIG = 1
+"""Of prctl(2): which signal a process gets when its parent dies."""
 EPILOG = """\
 words that are not named here go to Paddle's launcher (python -m paddle.distributed.launch --help):
   python tools/launch.py --nproc_per_node 2 tools/train.py -c my.yaml -o Global.device=cpu --resume
@@ -47,10 +51,18 @@ class Launch:
     def run(self) -> int:
         """Run the command to its end; return its exit code."""
         # A session of its own: Ctrl-C would come to it twice, and the second one ends it before it saved.
-        self.process = subprocess.Popen(self.command, start_new_session=True)
+        self.process = subprocess.Popen(self.command, start_new_session=True, preexec_fn=_end_with_parent())
         if self.is_stopped:  # before there was anything to tell
             self.process.send_signal(signal.SIGINT)
         return self.process.wait()
+
+
+def _end_with_parent() -> Optional[Callable[[], object]]:
+    """Return what a new process calls so that it is told to stop when this one dies; None beside Linux."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def launch(words: Sequence[str], max_restart: int) -> int:

@@ -11,9 +11,15 @@ House: imports paddle, the zoo's reader of weight files and the rock.
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
 import pickle
+import platform
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -26,7 +32,10 @@ from ppghost.files import flush_to_disk
 from ppghost.unpickle import ArrayUnpickler, ForbiddenPickleError
 from ppghost.zoo.weights import State, read_weights
 
+logger = logging.getLogger(__name__)
+
 STATE_VERSION = 1
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,55 @@ class Checkpoint:
     optimizers: list[dict[str, Any]]
     position: Position
     ema: Optional[State]
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Hold an output folder for one training; the system frees it when that dies, however it dies.
+
+    Two would replace each other's checkpoints file by file. A record lock, since worker processes, which
+    may outlive a killed training for a moment, do not inherit it. Windows has none: nothing is held there.
+
+    Side effect: leaves the hidden file `.lock` in the folder.
+
+    Raises:
+        OutputError: another process holds it, or it cannot be written.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    try:
+        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise OutputError(f"Cannot write {folder / _LOCK}: {error.strerror}.") from error
+    try:
+        _hold(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _hold(descriptor: int, folder: Path) -> None:
+    """Lock a file and write into it who did, for the message that another one gets."""
+    import fcntl  # not on Windows
+
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} of {platform.node()}".encode(), 0)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            logger.warning(
+                "%s cannot be locked (%s): make sure that no other training writes there.",
+                folder,
+                error.strerror,
+            )
+            return
+        holder = os.pread(descriptor, 1000, 0).decode(errors="replace") or "another process"
+        raise OutputError(
+            f"Another training ({holder}) writes into {folder}. Wait for it, end it, or choose another "
+            "folder: -o Global.output_dir=..."
+        ) from error
 
 
 def write_checkpoint(folder: Path, name: str, files: Mapping[str, Any]) -> Path:

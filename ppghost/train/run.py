@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -32,6 +33,7 @@ from ppghost.train.checkpoint import (
     read_checkpoint,
     recover,
     recover_all,
+    sole_writer,
     write_checkpoint,
 )
 from ppghost.train.ema import Ema
@@ -93,7 +95,9 @@ def train(
     """
     with unique_name.guard(), Teachers(config, other_zoo) as teachers:
         run = _Run(config, reporter or Silent(), should_stop, teachers, resume=resume)
-        return run.fit()
+        # One process writes for all.
+        with sole_writer(run.output_dir) if dist.rank() == 0 else nullcontext():
+            return run.fit()
 
 
 def estimate(config: Config, *, other_zoo: OtherZoo = no_other_zoo) -> Cost:

@@ -113,6 +113,21 @@ def test_a_wish_to_stop_is_passed_on_once_and_ends_it(tmp_path: Path, number: si
     assert len(stage.starts()) == 1
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
+def test_a_kill_of_the_program_stops_what_it_started(tmp_path: Path) -> None:
+    stage = Stage(
+        tmp_path,
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])\n"
+        "print('ready', flush=True)\n"
+        "print('saved', signal.sigwait([signal.SIGINT]).name, flush=True)",
+    )
+    process = stage.begin(*WORDS)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.kill()
+    assert process.communicate(timeout=300)[0] == "saved SIGINT\n"
+
+
 @pytest.mark.parametrize("given", ["-1", "many", ""])
 def test_a_number_of_restarts_that_is_none_is_refused(tmp_path: Path, given: str) -> None:
     stage = Stage(tmp_path, "")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ from test_run import Recorder, StopAfter, assert_same, states_of
 
 from ppghost.cli import main
 from ppghost.config import Config
-from ppghost.errors import ConfigError, GhostError, WeightsError
+from ppghost.errors import ConfigError, GhostError, OutputError, WeightsError
+from ppghost.train.checkpoint import sole_writer
 from ppghost.train.run import train
 
 TWICE = ("Global.epochs=2", "Global.eval_interval=1")
@@ -65,6 +68,30 @@ def test_what_belongs_to_another_recipe_is_neither_resumed_nor_overwritten(
     with pytest.raises(GhostError, match=r"(classes|averaged)"):
         train(small_config(*TWICE, other), resume=True)
     assert_same(before, weights_of(first.output_dir / "latest"))
+
+
+def test_two_trainings_do_not_write_into_one_folder(small_config: Callable[..., Config]) -> None:
+    config = small_config("Global.epochs=1")
+    folder = Path(config.Global.output_dir)
+    folder.mkdir(parents=True)
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    other = context.Process(target=hold, args=(folder, theirs))
+    other.start()
+    assert ours.recv() == "held"
+    with pytest.raises(OutputError, match=f"process {other.pid} "):
+        train(config, resume=True)
+    assert not list(folder.glob("*.pd*"))
+    other.kill()  # the system frees the folder
+    other.join()
+    assert train(config, resume=True).position.epoch == 1
+
+
+def hold(folder: Path, pipe: Connection) -> None:
+    """Hold an output folder until this process is killed."""
+    with sole_writer(folder):
+        pipe.send("held")
+        pipe.recv()
 
 
 def test_what_is_incomplete_is_told(small_config: Callable[..., Config]) -> None:
