@@ -120,7 +120,7 @@ class DistillationDKDLoss(PairLoss):
 
     @property
     def needs_one_class(self) -> bool:
-        """Unless it is the teacher's best."""
+        """Whether the label says which class is right, and not the teacher's best answer."""
         return not self.use_target_as_gt
 
 
@@ -137,7 +137,7 @@ class DistillationWSLLoss(PairLoss):
 
     @property
     def needs_one_class(self) -> bool:
-        """The label weighs the answers."""
+        """Always: how wrong both are on the label's class weighs the answers."""
         return True
 
 
@@ -160,7 +160,7 @@ class DistillationSKDLoss(PairLoss):
 
     @property
     def needs_one_class(self) -> bool:
-        """Unless it is the teacher's best."""
+        """Whether the label says which class is right, and not the teacher's best answer."""
         return not self.use_target_as_gt
 
 

@@ -13,15 +13,19 @@ import argparse
 import statistics
 import sys
 import time
+from pathlib import Path
 from typing import Callable
 
 import paddle
 from paddle import Tensor
 
-from ppghost.config.distillation import DistillationDMLLoss
-from ppghost.nets.native import fast_evaluation
-from ppghost.train.distillation import Members, build_distillation_loss
-from ppghost.zoo import build_model
+# A checkout works without being installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from ppghost.config.distillation import DistillationDMLLoss  # noqa: E402 - the checkout must be found first
+from ppghost.nets.native import fast_evaluation  # noqa: E402 - the checkout must be found first
+from ppghost.train.distillation import Members, build_distillation_loss  # noqa: E402 - the checkout must be found first
+from ppghost.zoo import build_model  # noqa: E402 - the checkout must be found first
 
 SETTINGS = (("GhostNet_x0_5", "GhostNet_x1_3", 50, 64), ("GhostNet_x1_0", "GhostNet_x1_3", 8, 224))
 CLASSES, TARGET = 10, 1.05
