@@ -268,6 +268,15 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(
         train(small_config("Optimizer.lr.learning_rate=1e30", "Optimizer.lr.warmup_epoch=0"))
 
 
+def test_weights_that_the_last_update_broke_are_not_saved(
+    small_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    broken = ("Optimizer.lr.learning_rate=1e39", "Optimizer.lr.warmup_epoch=0", "Global.iter_per_epoch=1")
+    with pytest.raises(TrainingError, match=r"After epoch 1, \d+ weights are NaN .* Nothing was saved"):
+        train(small_config(*broken))
+    assert not list(tmp_path.rglob("*.pdparams"))
+
+
 def test_a_checkpoint_of_another_architecture_is_refused(small_config: Callable[..., Config]) -> None:
     result = train(small_config("Global.epochs=1"))
     with pytest.raises(GhostError, match=r"GhostNet_x0_5 with 5 classes.*GhostNet_x1_0"):
