@@ -44,7 +44,7 @@ def plot(options: argparse.Namespace) -> int:
     for name, history in histories.items():
         last = history.points[-1].epoch
         went_back = f", went back {history.rewound} times" if history.rewound else ""
-        print(shown(f"{name}: {history.source}, {last:g} epochs{went_back}"))
+        print(shown(f"{name}: {history.source}, {last:g} epoch(s){went_back}"))
         if history.broken:
             print(
                 shown(

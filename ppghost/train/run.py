@@ -24,7 +24,7 @@ from paddle.utils import unique_name
 
 from ppghost.config import Config
 from ppghost.config.sections import DistillationModel
-from ppghost.errors import ConfigError, GhostError, OutputError, TrainingError
+from ppghost.errors import ConfigError, GhostError, OutputError, TrainingError, WeightsError
 from ppghost.train import dist
 from ppghost.train.amp import MixedPrecision
 from ppghost.train.checkpoint import (
@@ -337,7 +337,14 @@ class _Run:
                 "same Arch; to start anew from its weights use -o Global.pretrained_model=... and another "
                 "Global.output_dir instead of Global.checkpoints or --resume."
             )
-        load_weights(self.net, checkpoint.params)
+        try:
+            load_weights(self.net, checkpoint.params)
+        except WeightsError as error:
+            raise WeightsError(
+                f"The checkpoint {name} is of other networks than the configuration's ({error}). Resume "
+                "with the Arch that wrote it, soft_labels of teachers included, or choose another "
+                "Global.output_dir."
+            ) from error
         load_states(self.learner.optimizers, checkpoint.optimizers, f"{name}.pdopt")
         if self.ema and checkpoint.ema is not None:
             self.ema.load_state_dict(checkpoint.ema)

@@ -372,7 +372,10 @@ def _pin_file(path: Path) -> Path:
 def _bad_file(path: Path, finding: str) -> str:
     if path.suffix == ".part":
         return f"What was downloaded is no good and was thrown away: {finding}."
-    return f"{path} is no good: {finding}. Delete it to fetch it again, or give another file."
+    return (
+        f"{path} is no good: {finding}. Delete it if it was downloaded, so that it comes again, or give "
+        "another file."
+    )
 
 
 def _mirrored(url: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from small_runs import weights_of
+from test_distillation import DISTILL
 from test_run import Recorder, StopAfter, assert_same, states_of
 
 from ppghost.cli import main
@@ -92,6 +93,13 @@ def hold(folder: Path, pipe: Connection) -> None:
     with sole_writer(folder):
         pipe.send("held")
         pipe.recv()
+
+
+def test_another_student_is_told_with_the_checkpoint(small_config: Callable[..., Config]) -> None:
+    two = (*DISTILL, "Arch.freeze_params_list=[False, False]", "Global.eval_during_train=False")
+    first = train(small_config("Global.epochs=1", *two))
+    with pytest.raises(WeightsError, match=f"{first.output_dir}/latest is of other networks"):
+        train(small_config("Global.epochs=2", *two, "Arch.models.1.Student.name=GhostNet_x1_0"), resume=True)
 
 
 def test_what_is_incomplete_is_told(small_config: Callable[..., Config]) -> None:
