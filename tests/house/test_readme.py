@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -74,43 +75,24 @@ PROGRAMS["tools/export_model.py"] = "export"
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_arguments_are_accepted(words: list[str]) -> None:
     from ppghost.cli.commands import build_parser
-    from tools import (
-        make_list_files,
-        make_shapes_dataset,
-        make_unlabelled_list,
-        measure_duplicates,
-        plot_training,
-        profile_step,
-        store_soft_labels,
-    )
 
-    program = next((word for word in words if word.startswith("tools/") or word == "ppghost"), "make")
+    program = next(
+        (word for word in words if word.startswith(("tools/", "tests/")) or word == "ppghost"), "make"
+    )
     arguments = words[words.index(program) + 1 :] if program in words else []
     program, arguments = _without_launch(program, arguments)
     if program in PROGRAMS:
         options = build_parser().parse_args([PROGRAMS[program], *arguments])
         assert callable(options.run)
-        _check_overrides(arguments)
     elif program == "ppghost":
         assert callable(build_parser().parse_args(arguments).run)
-    elif program == "tools/make_list_files.py":
-        assert make_list_files.parse_arguments(arguments).root
-    elif program == "tools/make_shapes_dataset.py":
-        assert make_shapes_dataset.parse_arguments(arguments).output
-    elif program == "tools/make_unlabelled_list.py":
-        assert make_unlabelled_list.parse_arguments(arguments).folder
-    elif program == "tools/measure_duplicates.py":
-        assert measure_duplicates.parse_arguments(arguments).pictures
-    elif program == "tools/plot_training.py":
-        assert plot_training.parse_arguments(arguments).runs
-    elif program == "tools/profile_step.py":
-        assert profile_step.parse_arguments(arguments).config
-        _check_overrides(arguments)
-    elif program == "tools/store_soft_labels.py":
-        assert store_soft_labels.parse_arguments(arguments).output
-        _check_overrides(arguments)
+    elif program.endswith(".py"):
+        module = importlib.import_module(program[: -len(".py")].replace("/", "."))
+        assert vars(module.parse_arguments(arguments))
     else:
         assert words[0] == "make"
+    if program.startswith("tools/") and "-c" in arguments:
+        _check_overrides(arguments)
 
 
 def _without_launch(program: str, arguments: list[str]) -> tuple[str, list[str]]:

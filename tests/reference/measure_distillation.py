@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN = "configs/demo/GhostNet_x1_3_cifar10.yaml"
@@ -178,8 +179,8 @@ def wait_for(runs: Sequence[Future[None]]) -> None:
         run.result()
 
 
-def main() -> int:
-    """Run the program; return its exit code."""
+def parse_arguments(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -187,7 +188,12 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("output/measured"), help="where runs write")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each (default: 2)")
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """Run the program; return its exit code."""
+    options = parse_arguments()
     rows = measure(Measurement(options.data, options.output), options.seeds, options.jobs)
     for title, runs in rows.items():
         found = [run.top1() for run in runs]
