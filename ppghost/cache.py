@@ -74,7 +74,7 @@ def locked(path: Path) -> Iterator[None]:
         raise _cannot_write(path, error) from error
     with stream:
         try:
-            if not _try_lock(stream):
+            if not try_lock(stream):
                 logger.info("Another process works on %s; waiting for it.", path.with_suffix(""))
                 _wait_for_lock(stream)
         except OSError as error:  # some network file systems have no locks
@@ -91,7 +91,8 @@ def _cannot_write(path: Path, error: OSError) -> OutputError:
 
 if sys.platform == "win32":
 
-    def _try_lock(stream: BinaryIO) -> bool:
+    def try_lock(stream: BinaryIO) -> bool:
+        """Lock an open file between processes and say whether it worked: False where another holds it."""
         try:
             msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
         except OSError:
@@ -99,7 +100,7 @@ if sys.platform == "win32":
         return True
 
     def _wait_for_lock(stream: BinaryIO) -> None:
-        while not _try_lock(stream):
+        while not try_lock(stream):
             # LK_LOCK itself waits ten seconds at most.
             with contextlib.suppress(OSError):
                 msvcrt.locking(stream.fileno(), msvcrt.LK_LOCK, 1)
@@ -107,7 +108,12 @@ if sys.platform == "win32":
 
 else:
 
-    def _try_lock(stream: BinaryIO) -> bool:
+    def try_lock(stream: BinaryIO) -> bool:
+        """Lock an open file between processes and say whether it worked: False where another holds it.
+
+        Raises:
+            OSError: its file system has no locks.
+        """
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

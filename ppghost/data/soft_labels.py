@@ -42,6 +42,7 @@ from typing import Any, BinaryIO, Optional
 
 import numpy as np
 
+from ppghost.cache import try_lock
 from ppghost.errors import DataError, OutputError
 from ppghost.files import flush_to_disk
 
@@ -390,12 +391,9 @@ def _claim(stream: BinaryIO, part: Path) -> None:
         raise OutputError(
             "Soft labels cannot be stored on Windows. Store them elsewhere; they can be read here."
         )
-    import fcntl
-
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        is_ours = os.path.samestat(os.fstat(stream.fileno()), part.stat())
-    except (BlockingIOError, FileNotFoundError):  # the other has it, or has just finished it
+        is_ours = try_lock(stream) and os.path.samestat(os.fstat(stream.fileno()), part.stat())
+    except FileNotFoundError:  # another has just finished it
         is_ours = False
     except OSError as error:
         raise OutputError(

@@ -7,13 +7,13 @@ written here, as text (`.prototxt`) and in protobuf's wire format (`.stream.prot
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ppghost.artifact import Artifact
+from ppghost.cache import try_lock
 from ppghost.errors import OutputError
 from ppghost.files import check_replaceable, replaced_folder
 
@@ -76,12 +76,10 @@ def own_folder(folder: Path) -> Iterator[None]:
             f"The folder {folder} cannot be written ({error.strerror}). Name another one: --folder."
         ) from error
     with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not try_lock(stream):
             raise OutputError(
                 f"The folder {folder} belongs to another server that runs. Name another one: --folder."
-            ) from error
+            )
         yield
 
 
