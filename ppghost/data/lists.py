@@ -184,7 +184,8 @@ def _told_twice(pictures: PictureList, index: int, first: int) -> str:
 
 def repeated_pictures(pictures: PictureList) -> list[tuple[int, int]]:
     """Return the index of each line that names a picture again, ascending, and that of its first line."""
-    hashes = np.fromiter((hash(pictures.name(index)) for index in range(len(pictures))), np.int64)
+    bounds = pictures.bounds.tolist()
+    hashes = np.fromiter((hash(pictures.names[a:b]) for a, b in zip(bounds, bounds[1:])), np.int64)
     order = np.argsort(hashes, kind="stable")
     is_shared = np.diff(hashes[order]) == 0
     suspects = order[np.append(is_shared, False) | np.append(False, is_shared)]
