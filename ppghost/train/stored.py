@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Optional
 
@@ -137,8 +138,7 @@ def check_pictures(config: Config, samples: Samples) -> None:
             )
         given = ops_of(config)
         if header.ops != given:
-            pairs = [*zip(header.ops, given), *((op, "nothing") for op in header.ops[len(given) :])]
-            pairs += [("nothing", op) for op in given[len(header.ops) :]]
+            pairs = zip_longest(header.ops, given, fillvalue="nothing")
             stored, now = next((a, b) for a, b in pairs if a != b)
             raise ConfigError(
                 f"{where} has answers to pictures after other transform_ops: the teacher saw {stored} where "
