@@ -21,18 +21,10 @@ from ppghost.train.plan import open_data, plan
 from ppghost.train.run import train
 from ppghost.train.teachers import Teachers
 from ppghost.zoo import build_model
+from tests.data_room.pictures import DECODE, NORMALIZE
 
 TRAIN = "DataLoader.Train.dataset"
-DECODE = {"DecodeImage": {"to_rgb": True, "channel_first": False}}
 CROP = {"RandCropImage": {"size": 32}}
-NORMALIZE = {
-    "NormalizeImage": {
-        "scale": "1.0/255.0",
-        "mean": [0.485, 0.456, 0.406],
-        "std": [0.229, 0.224, 0.225],
-        "order": "",
-    }
-}
 LABELLED = (
     "Loss.Train=[{'DistillationGTCELoss': {'weight': 1.0, 'model_names': ['Student']}}, "
     "{'DistillationDMLLoss': {'weight': 1.0, 'model_name_pairs': [['Student', 'Teacher']]}}]"

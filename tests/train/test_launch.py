@@ -16,6 +16,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = ("--gpus", "0,1", "tools/train.py", "-c", "my.yaml", "-o", "Global.epochs=3", "--resume")
 
+# The body of a launcher that is told to stop, and saves.
+SAVES_WHEN_STOPPED = """\
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+print('ready', flush=True)
+print('saved', signal.sigwait([signal.SIGINT]).name, flush=True)"""
+
 
 class Stage:
     """A place where `paddle.distributed.launch` is a program of ours that notes each start in a file."""
@@ -97,11 +103,7 @@ def test_restarts_that_would_begin_anew_are_refused(tmp_path: Path) -> None:
 def test_a_wish_to_stop_is_passed_on_once_and_ends_it(tmp_path: Path, number: signal.Signals) -> None:
     stage = Stage(
         tmp_path,
-        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])\n"
-        "print('ready', flush=True)\n"
-        "print('saved', signal.sigwait([signal.SIGINT]).name, flush=True)\n"
-        "print('again', bool(signal.sigpending()), flush=True)\n"
-        "sys.exit(15)",
+        f"{SAVES_WHEN_STOPPED}\nprint('again', bool(signal.sigpending()), flush=True)\nsys.exit(15)",
     )
     process = stage.begin(*WORDS)
     assert process.stdout is not None
@@ -115,12 +117,7 @@ def test_a_wish_to_stop_is_passed_on_once_and_ends_it(tmp_path: Path, number: si
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
 def test_a_kill_of_the_program_stops_what_it_started(tmp_path: Path) -> None:
-    stage = Stage(
-        tmp_path,
-        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])\n"
-        "print('ready', flush=True)\n"
-        "print('saved', signal.sigwait([signal.SIGINT]).name, flush=True)",
-    )
+    stage = Stage(tmp_path, SAVES_WHEN_STOPPED)
     process = stage.begin(*WORDS)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
